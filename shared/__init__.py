@@ -1,0 +1,1 @@
+"""What gateway and central both speak: readings, batches, link frames, keys, time and errors."""
