@@ -1,0 +1,180 @@
+"""The envelope of a readings body, and the integer column all its sections are made of.
+
+Numbers here are those of docs/reference/batch.md.
+"""
+
+import struct
+import zlib
+from typing import Final, NamedTuple
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from shared.errors import BatchInvalid
+
+MAGIC: Final = b"SPNB"
+VERSION: Final = 1
+KIND_READINGS: Final = 1
+MAX_DECOMPRESSED_BYTES: Final = 64 * 1024 * 1024
+MAX_READINGS: Final = 1_000_000
+
+STATE_NO_VALUE: Final = 1 << 16
+STATE_TEXT: Final = 1 << 17
+STATE_LIMIT: Final = 1 << 18
+
+_HEADER: Final = struct.Struct("<4sBBHII")
+_CRC: Final = struct.Struct("<I")
+_ENVELOPE: Final = _HEADER.size + _CRC.size
+_COUNTS: Final = struct.Struct("<IIIIiqQ")
+
+Unsigned = NDArray[np.uint64]
+UINT64: Final = np.dtype("<u8")
+_LIMITS: Final = np.array([1 << 8 * width for width in range(8)], UINT64)
+
+
+class Counts(NamedTuple):
+    """The fixed start of the payload: lengths of its sections, bases of series and time."""
+
+    series: int
+    groups: int
+    runs: int
+    texts: int
+    first_series: int
+    first_us: int
+    unit_us: int
+
+    def pack(self) -> bytes:
+        """Write the counts."""
+        return _COUNTS.pack(*self)
+
+
+def seal(payload: bytes, count: int, level: int) -> bytes:
+    """Compress a payload and put the envelope around it."""
+    compressed = zstandard.ZstdCompressor(level=level).compress(payload)
+    header = _HEADER.pack(MAGIC, VERSION, KIND_READINGS, 0, count, len(payload))
+    checksum = zlib.crc32(compressed, zlib.crc32(header))
+    return b"".join((header, _CRC.pack(checksum), compressed))
+
+
+def unseal(body: bytes, max_bytes: int, max_readings: int) -> tuple[bytes, int]:
+    """Check the envelope and give the payload and the number of readings it declares."""
+    if len(body) < _ENVELOPE:
+        raise BatchInvalid(
+            "truncated" if MAGIC.startswith(body[:4]) else "not_a_batch",
+            f"{len(body)} bytes; the envelope alone has {_ENVELOPE}",
+        )
+    magic, version, kind, _, count, size = _HEADER.unpack_from(body)
+    if magic != MAGIC:
+        raise BatchInvalid("not_a_batch", f"begins with {magic!r}, not {MAGIC!r}")
+    if version != VERSION:
+        raise BatchInvalid("unknown_version", f"version {version}; this side reads {VERSION}")
+    (checksum,) = _CRC.unpack_from(body, _HEADER.size)
+    if zlib.crc32(body[_ENVELOPE:], zlib.crc32(body[: _HEADER.size])) != checksum:
+        raise BatchInvalid("checksum", "the bytes are not those that were sealed")
+    if kind != KIND_READINGS:
+        raise BatchInvalid("unknown_kind", f"kind {kind}; this side reads {KIND_READINGS}")
+    if count > max_readings:
+        raise BatchInvalid("too_large", f"{count} readings; at most {max_readings} are read")
+    return decompress(body[_ENVELOPE:], max_bytes, size), count
+
+
+def decompress(frame: bytes, max_bytes: int, expected: int | None = None) -> bytes:
+    """Decompress one zstd frame that declares its size, of at most `max_bytes`.
+
+    Nothing is allocated before the declared size has been checked.
+    """
+    try:
+        size = zstandard.frame_content_size(frame)
+        if size < 0 or expected not in (None, size):
+            raise BatchInvalid("not_a_batch", f"zstd frame declares {size} bytes, not {expected}")
+        if size > max_bytes:
+            raise BatchInvalid("too_large", f"{size} bytes decompressed; at most {max_bytes}")
+        decompressor = zstandard.ZstdDecompressor(max_window_size=max(1024, max_bytes))
+        payload: bytes = decompressor.decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise BatchInvalid("not_a_batch", f"zstd: {error}") from error
+    if len(payload) != size:
+        raise BatchInvalid("not_a_batch", f"zstd gave {len(payload)} of {size} bytes")
+    return payload
+
+
+def widths_of(numbers: Unsigned) -> NDArray[np.intp]:
+    """Tell how many bytes each number needs; 0 for 0."""
+    return np.searchsorted(_LIMITS, numbers, side="right")
+
+
+def planes(numbers: Unsigned, width: int) -> bytes:
+    """Write the low `width` bytes of each number, all lowest bytes first, then the next."""
+    octets = np.ascontiguousarray(numbers, UINT64).view(np.uint8).reshape(-1, 8)
+    return octets[:, :width].T.tobytes()
+
+
+def column(numbers: Unsigned) -> bytes:
+    """Write an integer column: a width byte and that many planes; nothing if it is empty."""
+    if not len(numbers):
+        return b""
+    width = (int(numbers.max()).bit_length() + 7) // 8
+    return bytes((width,)) + planes(numbers, width)
+
+
+def zigzag(signed: NDArray[np.int64]) -> Unsigned:
+    """Fold signed numbers so that small ones stay small: 0, -1, 1, -2 → 0, 1, 2, 3."""
+    folded: Unsigned = ((signed << 1) ^ (signed >> 63)).view(np.uint64)
+    return folded
+
+
+def unzigzag(folded: Unsigned) -> NDArray[np.int64]:
+    """Undo `zigzag`."""
+    half = (folded >> np.uint64(1)).view(np.int64)
+    signed: NDArray[np.int64] = half ^ -(folded & np.uint64(1)).view(np.int64)
+    return signed
+
+
+class Reader:
+    """Reads a payload from its start to its end; every step checks what is left."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self._at = 0
+
+    def counts(self) -> Counts:
+        """Read the fixed start."""
+        return Counts(*_COUNTS.unpack(self.take(_COUNTS.size)))
+
+    def take(self, size: int) -> bytes:
+        """Read `size` bytes."""
+        end = self._at + size
+        if end > len(self._payload):
+            raise BatchInvalid(
+                "truncated", f"payload of {len(self._payload)} bytes ends before byte {end}"
+            )
+        taken = self._payload[self._at : end]
+        self._at = end
+        return taken
+
+    def octets(self, size: int) -> NDArray[np.uint8]:
+        """Read `size` bytes as numbers."""
+        return np.frombuffer(self.take(size), np.uint8)
+
+    def planes(self, size: int, width: int) -> Unsigned:
+        """Read `size` numbers of `width` bytes each, plane by plane."""
+        octets = np.zeros((size, 8), np.uint8)
+        octets[:, :width] = self.octets(size * width).reshape(width, size).T
+        numbers: Unsigned = octets.view(UINT64).reshape(size)
+        return numbers
+
+    def column(self, size: int) -> Unsigned:
+        """Read an integer column of `size` numbers."""
+        if size == 0:
+            return np.zeros(0, UINT64)
+        (width,) = self.take(1)
+        if width > 8:
+            raise BatchInvalid("not_a_batch", f"a column of {width} bytes a number")
+        return self.planes(size, width)
+
+    def end(self) -> None:
+        """Refuse bytes that nothing has asked for."""
+        if self._at != len(self._payload):
+            left = len(self._payload) - self._at
+            raise BatchInvalid("not_a_batch", f"{left} bytes after the last section")
