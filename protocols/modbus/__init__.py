@@ -1,0 +1,6 @@
+"""Reads Modbus TCP devices: registers and bits of one unit over one connection, as columns."""
+
+from protocols.modbus.driver import ModbusDriver, driver_type
+from protocols.modbus.options import ModbusDeviceOptions, ModbusPointOptions
+
+__all__ = ["ModbusDeviceOptions", "ModbusDriver", "ModbusPointOptions", "driver_type"]
