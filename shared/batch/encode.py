@@ -19,7 +19,6 @@ from shared.batch.layout import (
 from shared.batch.numbers import choose_kinds, to_integers
 from shared.columns import Columns
 
-_UNITS_US = (1_000_000, 1_000)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
 
@@ -39,7 +38,7 @@ def encode(columns: Columns, level: int = 3) -> bytes:
     rows = _order(columns.series, columns.observed_at)
     readings = columns if rows is None else columns.take(rows)
     starts = _starts(readings.series)
-    lengths = np.diff(starts, append=count)
+    lengths = _lengths(starts, count)
     groups = _groups(readings.observed_at, starts, lengths)
     states = _states(readings)
     runs = _starts(states)
@@ -57,11 +56,11 @@ def encode(columns: Columns, level: int = 3) -> bytes:
     payload = b"".join(
         (
             counts.pack(),
-            column((np.diff(series) - 1).view(np.uint64)),
+            column((series[1:] - series[:-1] - 1).view(np.uint64)),
             column(groups.codes),
             column((lengths[groups.heads] - 1).view(np.uint64)),
             times,
-            column((np.diff(runs, append=count) - 1).view(np.uint64)),
+            column((_lengths(runs, count) - 1).view(np.uint64)),
             column(states[runs].astype(np.uint64)),
             _values(readings.value, np.repeat(np.arange(len(starts)), lengths)),
             _texts(readings),
@@ -99,6 +98,14 @@ def _starts(numbers: NDArray[np.integer]) -> NDArray[np.intp]:
     return np.flatnonzero(begins)
 
 
+def _lengths(starts: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Tell how long the runs are that begin at `starts`."""
+    lengths = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1:] = count - starts[-1:]
+    return lengths
+
+
 @dataclass(frozen=True, slots=True)
 class _Groups:
     """Series that were read together: `heads` is the first series of each group."""
@@ -117,8 +124,10 @@ def _groups(
     mixed = (mixed ^ (mixed >> _SHIFT)) * _MIX
     hashes = np.add.reduceat(mixed, starts) + lengths.view(np.uint64)
     runs = _starts(hashes)
-    _, first, inverse = np.unique(hashes[runs], return_index=True, return_inverse=True)
-    heads = np.repeat(runs[first[inverse]], np.diff(runs, append=len(starts)))
+    of_run = hashes[runs]
+    order = np.argsort(of_run, kind="stable")
+    first = order[np.searchsorted(of_run[order], of_run)]
+    heads = np.repeat(runs[first], _lengths(runs, len(starts)))
     if not _is_shared(observed_at, starts, lengths, heads):
         heads = np.arange(len(starts))
     return _number(heads)
@@ -159,11 +168,8 @@ def _times(
     first_us = int(observed_at[begins].min())
     firsts = observed_at[begins].view(np.uint64) - np.int64(first_us).view(np.uint64)
     steps = _group_rows(observed_at, begins, lengths[groups.heads])
-    for unit in _UNITS_US:
-        divisor = np.uint64(unit)
-        if not ((firsts % divisor).any() or (steps % divisor).any()):
-            return column(firsts // divisor) + column(steps // divisor), first_us, unit
-    return column(firsts) + column(steps), first_us, 1
+    unit = np.gcd(np.gcd.reduce(firsts), np.gcd.reduce(steps)) or np.uint64(1)
+    return column(firsts // unit) + column(steps // unit), first_us, int(unit)
 
 
 def _group_rows(
@@ -196,27 +202,27 @@ def _values(value: NDArray[np.float64], owner: NDArray[np.intp]) -> bytes:
     starts = _starts(owner)
     if not len(starts):
         return b""
-    owner = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(value)))
-    kinds = choose_kinds(value, owner, len(starts))
+    owner = np.repeat(np.arange(len(starts)), _lengths(starts, len(value)))
+    kinds = choose_kinds(value, owner, starts)
     integers = to_integers(value, kinds[owner])
-    steps = zigzag(np.diff(integers, prepend=0))
-    steps[starts] = 0
-    widths = widths_of(np.maximum.reduceat(steps, starts))
-    is_step = np.ones(len(steps), bool)
-    is_step[starts] = False
-    steps = steps[is_step]
-    width_of_step = widths[owner[is_step]]
-    parts = [
-        kinds.tobytes(),
-        widths.astype(np.uint8).tobytes(),
-        column(zigzag(integers[starts])),
-    ]
+    steps = zigzag(integers[1:] - integers[:-1])
+    is_step = owner[1:] == owner[:-1]
+    widths = widths_of(_largest(np.where(is_step, steps, np.uint64(0)), starts))
+    parts = [kinds.tobytes(), widths.astype(np.uint8).tobytes(), column(zigzag(integers[starts]))]
+    width_of_step = np.where(is_step, widths[owner[1:]], 0)
+    used = np.bincount(widths, minlength=9)
     parts.extend(
-        planes(steps[width_of_step == width], width)
-        for width in np.unique(widths).tolist()
-        if width
+        planes(steps[width_of_step == width], width) for width in range(1, 9) if used[width]
     )
     return b"".join(parts)
+
+
+def _largest(steps: Unsigned, starts: NDArray[np.intp]) -> Unsigned:
+    """Find the largest step of each series; 0 where it has none."""
+    padded = np.zeros(len(steps) + 1, np.uint64)
+    padded[1:] = steps
+    largest: Unsigned = np.maximum.reduceat(padded, starts)
+    return largest
 
 
 def _texts(readings: Columns) -> bytes:

@@ -4,7 +4,6 @@ A series is stored the shortest way that gives back every bit of all its values:
 decimals that went through float32, or as the bits of float32 or float64.
 """
 
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,7 @@ Integers = NDArray[np.int64]
 MAX_EXPONENT: Final = 10
 _POWERS: Final = np.array([10.0**exponent for exponent in range(16)])
 _INVERSES: Final = np.array([float(f"1e-{exponent}") for exponent in range(16)])
-_EXPONENTS: Final = np.arange(MAX_EXPONENT + 1)
+_EXPONENTS: Final = np.arange(MAX_EXPONENT + 2)
 _NONE: Final = MAX_EXPONENT + 1
 _SLICE: Final = 8192
 _EXACT: Final = 2.0**53
@@ -24,98 +23,122 @@ _SHORT: Final = 2.0**23
 _MANY_DECIMALS: Final = 4
 
 
-class Form(IntEnum):
-    """How an integer m becomes a value; the low four bits are the decimal exponent k."""
-
-    DIVIDED = 0x00
-    """m / 10**k."""
-    MULTIPLIED = 0x10
-    """m * 10**-k, which is what `raw * 0.1` leaves behind."""
-    SINGLE_DECIMAL = 0x20
-    """m / 10**k, rounded to float32."""
-    SINGLE = 0x30
-    """m is the ordered bits of a float32."""
-    DOUBLE = 0x40
-    """m is the ordered bits of a float64."""
-
-
+# Forms: how an integer m becomes a value; the low four bits of a kind are the decimal exponent k.
+# Plain integers, for numpy takes several times longer to compare with an IntEnum.
+DIVIDED: Final = 0x00
+"""m / 10**k."""
+MULTIPLIED: Final = 0x10
+"""m * 10**-k, which is what `raw * 0.1` leaves behind."""
+SINGLE_DECIMAL: Final = 0x20
+"""m / 10**k, rounded to float32."""
+SINGLE: Final = 0x30
+"""m is the ordered bits of a float32."""
+DOUBLE: Final = 0x40
+"""m is the ordered bits of a float64."""
+_FORMS: Final = (DIVIDED, MULTIPLIED, SINGLE_DECIMAL, SINGLE, DOUBLE)
 FORM_MASK: Final = 0xF0
 EXPONENT_MASK: Final = 0x0F
 
 
 def is_known(kinds: NDArray[np.uint8]) -> bool:
     """Tell whether every kind is one that `to_values` reads."""
-    decimal = (kinds < Form.SINGLE) & ((kinds & EXPONENT_MASK) <= MAX_EXPONENT)
-    return bool((decimal | (kinds == Form.SINGLE) | (kinds == Form.DOUBLE)).all())
+    decimal = (kinds < SINGLE) & ((kinds & EXPONENT_MASK) <= MAX_EXPONENT)
+    return bool((decimal | (kinds == SINGLE) | (kinds == DOUBLE)).all())
 
 
-def choose_kinds(values: Floats, owner: NDArray[np.intp], series: int) -> NDArray[np.uint8]:
+def choose_kinds(
+    values: Floats, owner: NDArray[np.intp], starts: NDArray[np.intp]
+) -> NDArray[np.uint8]:
     """Choose for each series the form and exponent that give back all its values to the bit.
 
-    `owner` names the series of each value, ascending; values are finite or infinite, not NaN.
+    `owner` counts the series of each value from 0, and `starts` tells where each begins; values
+    are finite or infinite, not NaN.
     """
     with np.errstate(all="ignore"):
-        single = np.ones(series, bool)
-        single[owner[values.astype(np.float32) != values]] = False
-        exponents = _exponents(values, owner, np.ones(series, bool), Form.DIVIDED)
-        kinds = np.where(exponents < _NONE, Form.DIVIDED + exponents, Form.DOUBLE)
-        short = single & (exponents > _MANY_DECIMALS)
-        if short.any():
-            exponents = _exponents(values, owner, short, Form.SINGLE_DECIMAL)
-            decimal = np.where(exponents < _NONE, Form.SINGLE_DECIMAL + exponents, Form.SINGLE)
-            kinds = np.where(short, decimal, kinds)
-        rest = kinds == Form.DOUBLE
-        if rest.any():
-            exponents = _exponents(values, owner, rest, Form.MULTIPLIED)
-            decimal = np.where(exponents < _NONE, Form.MULTIPLIED + exponents, Form.DOUBLE)
-            kinds = np.where(rest, decimal, kinds)
+        exponents = _exponents(values, owner, starts, DIVIDED)
+        kinds = np.where(exponents < _NONE, exponents, DOUBLE)
+        many = exponents > _MANY_DECIMALS
+        if many.any():
+            single = _are_single(values, owner, many)
+            _improve(kinds, np.flatnonzero(single), (values, owner, starts), SINGLE_DECIMAL)
+            double = kinds == DOUBLE
+            _improve(kinds, np.flatnonzero(double), (values, owner, starts), MULTIPLIED)
     return kinds.astype(np.uint8)
 
 
+def _are_single(
+    values: Floats, owner: NDArray[np.intp], asked: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Tell which of the series asked for are exact in float32."""
+    single = asked.copy()
+    single[owner[values.astype(np.float32) != values]] = False
+    return single
+
+
+def _improve(
+    kinds: NDArray[np.intp],
+    series: NDArray[np.intp],
+    rows: tuple[Floats, NDArray[np.intp], NDArray[np.intp]],
+    form: int,
+) -> None:
+    """Give some series another decimal form, where it fits."""
+    if not len(series):
+        return
+    values, owner, starts = rows
+    asked = np.zeros(len(kinds), bool)
+    asked[series] = True
+    is_asked = asked[owner]
+    among = np.cumsum(asked) - 1
+    at = np.cumsum(is_asked) - 1
+    exponents = _exponents(values[is_asked], among[owner[is_asked]], at[starts[series]], form)
+    plain = SINGLE if form == SINGLE_DECIMAL else DOUBLE
+    kinds[series] = np.where(exponents < _NONE, form + exponents, plain)
+
+
 def _exponents(
-    values: Floats, owner: NDArray[np.intp], asked: NDArray[np.bool_], form: Form
+    values: Floats, owner: NDArray[np.intp], starts: NDArray[np.intp], form: int
 ) -> NDArray[np.intp]:
-    """Find the smallest exponent that fits all values of each series asked for."""
-    found = np.where(asked, 0, _NONE)
-    rows = np.flatnonzero(asked[owner])
-    while len(rows):
-        misfits = rows[~_fits(values[rows], found[owner[rows]], form)]
+    """Find an exponent that fits all values of each series: guess by one, check all, repeat."""
+    found = _smallest(values[starts], form)
+    while True:
+        misfits = np.flatnonzero(~_fits(values, found[owner], form) & (found < _NONE)[owner])
         if not len(misfits):
-            break
-        firsts = misfits[np.flatnonzero(np.diff(owner[misfits], prepend=-1))]
-        series = owner[firsts]
-        found[series] = np.maximum(found[series] + 1, _smallest(values[firsts], form))
-        again = np.zeros(len(asked), bool)
-        again[series] = found[series] < _NONE
-        rows = rows[again[owner[rows]]]
+            return found
+        whose = owner[misfits]
+        is_first = np.ones(len(misfits), bool)
+        is_first[1:] = whose[1:] != whose[:-1]
+        series = whose[is_first]
+        smallest = _smallest(values[misfits[is_first]], form)
+        found[series] = np.maximum(found[series] + 1, smallest)
+
+
+def _smallest(values: Floats, form: int) -> NDArray[np.intp]:
+    """Find the smallest exponent that fits each value alone."""
+    found = np.full(len(values), _NONE)
+    for start in range(0, len(values), _SLICE):
+        part = slice(start, start + _SLICE)
+        fits = _fits(values[part, None], _EXPONENTS, form)
+        fits[:, _NONE] = True
+        found[part] = fits.argmax(axis=1)
     return found
 
 
-def _smallest(values: Floats, form: Form) -> NDArray[np.intp]:
-    """Find the smallest exponent that fits each value alone."""
-    parts = []
-    for start in range(0, len(values), _SLICE):
-        fits = _fits(values[start : start + _SLICE, None], _EXPONENTS, form)
-        parts.append(np.where(fits.any(axis=1), fits.argmax(axis=1), _NONE))
-    return np.concatenate(parts)
-
-
-def _fits(values: Floats, exponents: NDArray[np.intp], form: Form) -> NDArray[np.bool_]:
+def _fits(values: Floats, exponents: NDArray[np.intp], form: int) -> NDArray[np.bool_]:
     whole = np.rint(values * _POWERS[exponents]) + 0.0  # an integer has no -0
     back = _from_decimal(whole, exponents, form)
-    limit = _SHORT if form is Form.SINGLE_DECIMAL else _EXACT
+    limit = _SHORT if form == SINGLE_DECIMAL else _EXACT
     fits: NDArray[np.bool_] = (back.view(np.int64) == values.view(np.int64)) & (
         np.abs(whole) < limit
     )
     return fits
 
 
-def _from_decimal(whole: Floats, exponents: NDArray[np.integer], form: Form) -> Floats:
-    if form is Form.MULTIPLIED:
+def _from_decimal(whole: Floats, exponents: NDArray[np.integer], form: int) -> Floats:
+    if form == MULTIPLIED:
         multiplied: Floats = whole * _INVERSES[exponents]
         return multiplied
     divided: Floats = whole / _POWERS[exponents]
-    return divided.astype(np.float32).astype(np.float64) if form is Form.SINGLE_DECIMAL else divided
+    return divided.astype(np.float32).astype(np.float64) if form == SINGLE_DECIMAL else divided
 
 
 def to_integers(values: Floats, kinds: NDArray[np.uint8]) -> Integers:
@@ -123,10 +146,10 @@ def to_integers(values: Floats, kinds: NDArray[np.uint8]) -> Integers:
     with np.errstate(all="ignore"):
         integers: Integers = np.rint(values * _POWERS[kinds & EXPONENT_MASK]).astype(np.int64)
         forms = kinds & FORM_MASK
-        if (forms >= Form.SINGLE).any():
-            double = forms == Form.DOUBLE
+        if (forms >= SINGLE).any():
+            double = forms == DOUBLE
             integers[double] = _ordered(values[double].view(np.int64), 63)
-            single = forms == Form.SINGLE
+            single = forms == SINGLE
             bits = values[single].astype(np.float32).view(np.int32)
             integers[single] = _ordered(bits.astype(np.int64), 31)
     return integers
@@ -137,7 +160,7 @@ def to_values(integers: Integers, kinds: NDArray[np.uint8]) -> Floats:
     values = np.empty(len(integers), np.float64)
     forms = kinds & FORM_MASK
     with np.errstate(all="ignore"):
-        for form in Form:
+        for form in _FORMS:
             rows = np.flatnonzero(forms == form)
             if len(rows):
                 exponents = (kinds[rows] & EXPONENT_MASK).astype(np.intp)
@@ -145,11 +168,11 @@ def to_values(integers: Integers, kinds: NDArray[np.uint8]) -> Floats:
     return values
 
 
-def _of_form(integers: Integers, exponents: NDArray[np.intp], form: Form) -> Floats:
-    if form is Form.DOUBLE:
+def _of_form(integers: Integers, exponents: NDArray[np.intp], form: int) -> Floats:
+    if form == DOUBLE:
         doubles: Floats = _ordered(integers, 63).view(np.float64)
         return doubles
-    if form is Form.SINGLE:
+    if form == SINGLE:
         singles = _ordered(integers, 31).astype(np.int32).view(np.float32)
         return singles.astype(np.float64)
     return _from_decimal(integers.astype(np.float64), exponents, form)
