@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.driver_suite")
+pytest.register_assert_rewrite("tests.contract.driver_rig", "tests.contract.driver_suite")
 
 
 @pytest.fixture(scope="session")
