@@ -1,0 +1,89 @@
+"""Keeps a few publish requests waiting at the server and hands out its answers in order."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from protocols.opcua.binary import Malformed
+from protocols.opcua.codec import Publication, decode_publish
+from protocols.opcua.session import Session, Subscription, TooManyRequests, status_name
+from shared.errors import LinkLost
+
+REQUESTS: Final = 3
+"""So many answers can wait here unread; then the server keeps what follows in its own queues."""
+_SEQUENCE_LIMIT: Final = 2**32
+
+
+class Publishing:
+    """The publish requests of one subscription. Nothing is lost unnoticed.
+
+    A notification that was skipped, a server that is silent for longer than its keep-alive and a
+    subscription that the server ended are all `LinkLost`.
+    """
+
+    def __init__(self, session: Session, subscription: Subscription, where: str) -> None:
+        self._session = session
+        self._subscription = subscription
+        self._where = where
+        self._requests: deque[asyncio.Task[bytes]] = deque(maxlen=REQUESTS)
+        self._wanted = REQUESTS
+        self._received: list[tuple[int, int]] = []
+        self._next: tuple[int, ...] = ()
+
+    async def next(self, patience_s: float) -> Publication:
+        """Wait for the next answer, at most `patience_s` longer than the keep-alive."""
+        self._ask()
+        oldest = self._requests[0]
+        limit_s = 1.5 * self._subscription.keepalive_s + patience_s
+        done, _ = await asyncio.wait([oldest], timeout=limit_s)
+        if not done:
+            msg = f"{self._where}: not even a keep-alive for {limit_s:.1f} s"
+            raise LinkLost(msg)
+        self._requests.popleft()
+        try:
+            publication = decode_publish(oldest.result())
+        except TooManyRequests as error:
+            if self._wanted == 1:
+                msg = f"{self._where}: the server keeps no publish request ({error})"
+                raise LinkLost(msg) from error
+            self._wanted -= 1
+            return Publication(self._subscription.id, 0, is_keep_alive=True)
+        except Malformed as error:
+            msg = f"{self._where}: a publication that cannot be read: {error}"
+            raise LinkLost(msg) from error
+        return self._checked(publication)
+
+    async def close(self) -> None:
+        """Give up the waiting requests."""
+        for request in self._requests:
+            request.cancel()
+        await asyncio.gather(*self._requests, return_exceptions=True)
+        self._requests.clear()
+
+    def _ask(self) -> None:
+        while len(self._requests) < self._wanted:
+            received, self._received = self._received, []
+            asking = asyncio.ensure_future(self._session.publish(received))
+            self._requests.append(asking)
+
+    def _checked(self, publication: Publication) -> Publication:
+        if publication.ended is not None:
+            name = status_name(publication.ended)
+            msg = f"{self._where}: the server ended the subscription ({name})"
+            raise LinkLost(msg)
+        if publication.subscription_id == self._subscription.id:
+            self._follow(publication)
+        return publication
+
+    def _follow(self, publication: Publication) -> None:
+        sequence = publication.sequence
+        after = sequence % (_SEQUENCE_LIMIT - 1) + 1
+        if publication.is_keep_alive:
+            # It names the next notification (Part 4, 5.14.1.1); some servers count it as one.
+            self._next = (sequence, after)
+            return
+        if self._next and sequence not in self._next:
+            msg = f"{self._where}: notification {self._next[0]} is missing, {sequence} came"
+            raise LinkLost(msg)
+        self._next = (after,)
+        self._received.append((publication.subscription_id, sequence))

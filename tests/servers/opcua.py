@@ -1,0 +1,126 @@
+"""An OPC UA server (asyncua's) in this process, on one port, that can be cut off and spoiled."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from asyncua import ua
+from asyncua.common.node import Node
+from asyncua.server.binary_server_asyncio import BinaryServer
+from asyncua.server.server import Server
+
+HOST: Final = "127.0.0.1"
+NAMESPACE: Final = 2
+
+
+class Lying(bytes):
+    """Bytes that claim to be longer than they are: what carries them cannot be decoded."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return 1 << 20
+
+
+class OpcuaServer:
+    """Variables `ns=2;s=<name>`; `stop` cuts all connections, `start` listens on the port again."""
+
+    def __init__(self) -> None:
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            self.port: int = probe.getsockname()[1]
+        self._server: Server | None = None
+        self._listener: BinaryServer | None = None
+        self._nodes: dict[str, Node] = {}
+
+    @property
+    def url(self) -> str:
+        return f"opc.tcp://{HOST}:{self.port}/"
+
+    @property
+    def connections(self) -> int:
+        return len(self._listener.clients) if self._listener is not None else 0
+
+    @property
+    def server(self) -> Server:
+        assert self._server is not None
+        return self._server
+
+    async def start(self) -> None:
+        if self._server is None:
+            self._server = Server()
+            await self._server.init()
+            self._server.set_endpoint(self.url)
+            self._server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+            await self._server.register_namespace("urn:test")
+            await self._server.start()
+            self._listener = self._server.bserver
+        elif self._listener is None:
+            policies = self._server._policies
+            listener = BinaryServer(self._server.iserver, HOST, self.port, self._server.limits)
+            listener.set_policies(policies)
+            await listener.start()
+            self._listener = self._server.bserver = listener
+
+    async def stop(self) -> None:
+        """Cut all connections and stop listening; the values stay."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            for client in list(listener.clients):
+                if client.transport is not None:
+                    client.transport.abort()
+            await asyncio.sleep(0)
+            await listener.stop()
+
+    async def close(self) -> None:
+        """Stop for good."""
+        await self.stop()
+        if self._server is not None:
+            self._server.bserver = None
+            await self._server.stop()
+            self._server = None
+
+    async def add(self, name: str, value: Any, kind: ua.VariantType | None = None) -> str:
+        """Add a variable; gives its node id."""
+        node_id = ua.NodeId(name, NAMESPACE)
+        variant = ua.Variant(value, kind) if kind is not None else ua.Variant(value)
+        node = await self.server.nodes.objects.add_variable(node_id, name, variant)
+        self._nodes[name] = node
+        return node_id.to_string()
+
+    async def add_numbers(self, names: Sequence[str]) -> list[str]:
+        return [await self.add(name, 0.0) for name in names]
+
+    async def put(
+        self,
+        name: str,
+        value: Any,
+        *,
+        kind: ua.VariantType | None = None,
+        status: int = 0,
+        at: datetime | None = None,
+    ) -> None:
+        """Write value, status and source time (now if left out)."""
+        variant = value if isinstance(value, ua.Variant) else ua.Variant(value, kind)
+        data = ua.DataValue(
+            Value=variant,
+            StatusCode=ua.StatusCode(ua.UInt32(status)),
+            SourceTimestamp=at or datetime.now(UTC),
+        )
+        await self.server.write_attribute_value(self._nodes[name].nodeid, data)
+
+    async def end_subscriptions(self, status: int) -> None:
+        """Tell every subscriber that its subscription has ended."""
+        service = self.server.iserver.subscription_service
+        for subscription in list(service.subscriptions.values()):
+            await subscription.enqueue_statuschange(ua.StatusCode(ua.UInt32(status)))
+
+    async def silence(self) -> None:
+        """Stop publishing, also keep-alives, with the connections left open."""
+        service = self.server.iserver.subscription_service
+        for subscription in list(service.subscriptions.values()):
+            await subscription.stop()
