@@ -1,1 +1,1 @@
-"""The gateway: collects readings, keeps them on disk until central has them, and tells of every loss."""
+"""The gateway: collects readings, keeps them until central has them, tells of every loss."""

@@ -23,18 +23,25 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     Raises `SettingsError` with one line per problem, `<file>:<line>: <field>: <what is wrong>`.
     Values that were given are not repeated, for one may be a secret.
     """
-    document = _load(path)
+    document = load_yaml(path)
     try:
         return model.model_validate(document)
     except ValidationError as error:
         raise SettingsError(str(path), list(explain(error, path, document))) from error
 
 
-def explain(error: ValidationError, path: Path, document: Any) -> Iterator[str]:
-    """Write each problem of a validation error with the line it stands on."""
+def explain(
+    error: ValidationError, path: Path, document: Any, below: Sequence[str | int] = ()
+) -> Iterator[str]:
+    """Write each problem of a validation error with its line; `below` is where the model stands."""
     for problem in error.errors(include_input=False, include_url=False):
-        place = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-        yield f"{path}:{line_of(document, problem['loc'])}: {place}: {problem['msg']}"
+        yield complaint(path, document, (*below, *problem["loc"]), problem["msg"])
+
+
+def complaint(path: Path, document: Any, place: Sequence[str | int], text: str) -> str:
+    """Write one problem: `<file>:<line>: <field>: <text>`."""
+    name = ".".join(str(part) for part in place) or "(whole file)"
+    return f"{path}:{line_of(document, place)}: {name}: {text}"
 
 
 def line_of(document: Any, place: Sequence[str | int]) -> int:
@@ -57,7 +64,8 @@ def _line_in(node: Any, part: str | int) -> int | None:
     return None
 
 
-def _load(path: Path) -> Any:
+def load_yaml(path: Path) -> CommentedMap:
+    """Load a YAML map with the lines of its parts; raises `SettingsError`."""
     source = str(path)
     try:
         with path.open(encoding="utf-8") as file:

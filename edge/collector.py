@@ -1,0 +1,191 @@
+"""The collector: one task a device that reads it on schedule, and copes when it is silent.
+
+It retries, spaces the tries and keeps the schedule, once for all drivers; what it reads goes to the
+intake. A dead device costs its own task a little time and no other device anything.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.holes import GapReason
+from edge.intake import Answer, Intake, Silence
+from edge.settings import Device
+from protocols.driver import Driver, Subscribing
+from shared.backoff import Backoff
+from shared.clock import Clock
+from shared.errors import DriverError, LinkLost, OptionsWrong, Refused
+from shared.logs import get
+from shared.quality import Reason
+
+REFUSED_S: Final = 60.0
+"""A device that answers and says no is asked again this much later."""
+
+_log = get("collector")
+
+
+class DeviceState(StrEnum):
+    """How a device is doing, for people and /readyz."""
+
+    CONNECTING = "connecting"
+    READING = "reading"
+    DOWN = "down"
+    REFUSED = "refused"
+    WRONG = "options wrong"
+
+
+@dataclass(slots=True)
+class DeviceTask:
+    """The task of one device: connect, read, tell of silence, try again."""
+
+    device: Device
+    series: NDArray[np.int32]
+    intake: Intake
+    clock: Clock
+    rng: random.Random = field(default_factory=random.Random)
+    state: DeviceState = DeviceState.CONNECTING
+    problem: str = ""
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    _backoff: Backoff = field(init=False)
+    _due_s: float = 0.0
+    _silent: bool = False
+
+    def __post_init__(self) -> None:
+        floor_s = min(1.0, self.device.interval_s)
+        self._backoff = Backoff(base_s=floor_s, cap_s=30.0, floor_s=floor_s / 2, rng=self.rng)
+
+    async def run(self) -> None:
+        """Read the device for ever."""
+        self._due_s = self.clock.monotonic_s()
+        while True:
+            pause_s = await self._session()
+            await asyncio.sleep(pause_s)
+
+    async def _session(self) -> float:
+        """Read over one connection until it is lost; tell how long to wait before the next."""
+        try:
+            driver = self.device.driver.make(self.device.options)
+            async with driver:
+                await self._read(driver)
+        except OptionsWrong as error:
+            await self._fell_silent(DeviceState.WRONG, Reason.WRONG_ADDRESS, error)
+            return REFUSED_S
+        except Refused as error:
+            await self._fell_silent(DeviceState.REFUSED, Reason.ACCESS_DENIED, error)
+            return REFUSED_S * self.rng.uniform(0.8, 1.2)
+        except LinkLost as error:
+            await self._fell_silent(DeviceState.DOWN, Reason.LINK_DOWN, error)
+        return self._backoff.next_s()
+
+    async def _read(self, driver: Driver) -> None:
+        plan = driver.plan(self.device.points)
+        if isinstance(driver, Subscribing) and self.device.driver.pushes:
+            await self._take_pushes(driver, plan)
+        else:
+            await self._poll(driver, plan)
+
+    async def _poll(self, driver: Driver, plan: Any) -> None:
+        while True:
+            missed = await self._wait_until_due()
+            columns = await driver.read(plan)
+            if missed:
+                await self._note_missed(missed)
+            await self._bring(Answer(self.device.name, columns.with_series(self._named(columns))))
+
+    async def _take_pushes(self, driver: Subscribing, plan: Any) -> None:
+        # What the last connection brought is committed first: then `known` is complete, and a
+        # delivery that comes again is recognised.
+        await self.intake.flushed()
+        known = self.intake.known_tokens(self.device.name)
+        async for delivery in driver.subscribe(plan, known):
+            await self._bring(
+                Answer(
+                    self.device.name,
+                    delivery.columns.with_series(self._named(delivery.columns)),
+                    delivery.tokens,
+                    self.device.driver.tokens_kept,
+                    delivery.done,
+                )
+            )
+
+    def _named(self, columns: Any) -> NDArray[np.int32]:
+        named: NDArray[np.int32] = self.series[columns.series]
+        return named
+
+    async def _bring(self, answer: Answer) -> None:
+        if self.state is not DeviceState.READING:
+            self._speaks_again()
+        await self.intake.answer(answer)
+
+    async def _wait_until_due(self) -> int:
+        """Wait for the next poll's time; tell how many times went by unused."""
+        interval_s = self.device.interval_s
+        late_s = self.clock.monotonic_s() - self._due_s
+        missed = max(0, int(late_s // interval_s))
+        self._due_s += missed * interval_s
+        wait_s = self._due_s - self.clock.monotonic_s()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        self._due_s += interval_s
+        return missed
+
+    async def _note_missed(self, missed: int) -> None:
+        reason = GapReason.DEVICE_DOWN if self._silent else GapReason.OVERRUN
+        await self.intake.silence(Silence(self.device.name, self.series, reason, missed))
+
+    async def _fell_silent(self, state: DeviceState, reason: Reason, error: DriverError) -> None:
+        if state is not self.state:
+            _log.warning(
+                "device does not answer",
+                device=self.device.name,
+                state=state.value,
+                error=str(error),
+            )
+        self.problem = str(error)
+        self.state = state
+        polled = 0 if self.device.driver.pushes else 1
+        told = None if self._silent else reason
+        hole = Silence(self.device.name, self.series, GapReason.DEVICE_DOWN, polled or None, told)
+        self._silent = True
+        self.answered.set()
+        await self.intake.silence(hole)
+
+    def _speaks_again(self) -> None:
+        if self._silent:
+            _log.info("device answers again", device=self.device.name)
+        self.state = DeviceState.READING
+        self.problem = ""
+        self._silent = False
+        self._backoff.reset()
+        self.answered.set()
+
+
+class Collector:
+    """All devices of the gateway."""
+
+    def __init__(
+        self, devices: tuple[Device, ...], intake: Intake, clock: Clock, seed: int | None = None
+    ) -> None:
+        """Number the devices' points in the order of the point set, and make a task for each."""
+        rng = random.Random(seed)  # noqa: S311 - spreads polls in time, keeps no secret
+        self.tasks: list[DeviceTask] = []
+        start = 0
+        for device in devices:
+            series = np.arange(start, start + len(device.points), dtype=np.int32)
+            start += len(device.points)
+            self.tasks.append(DeviceTask(device, series, intake, clock, rng))
+
+    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Read all devices for ever; `on_ready` is called when each was tried once."""
+        async with asyncio.TaskGroup() as group:
+            for task in self.tasks:
+                group.create_task(task.run(), name=f"device {task.device.name}")
+            for task in self.tasks:
+                await task.answered.wait()
+            on_ready()

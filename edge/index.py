@@ -1,0 +1,146 @@
+"""The outbox's index in memory: which batches are in the file, and what became of the others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from edge.ledger import Ledger
+from edge.segments import Draft, EpochRow, Sealed
+from edge.seqs import SeqSet
+from shared.link import Range, Settled
+from shared.model import Kind
+
+_TOLD: Final = ("delivered", "collapsed", "quarantined")
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One epoch: its row, the seqs still in the file, and how many readings those hold."""
+
+    row: EpochRow
+    kept: SeqSet = field(default_factory=SeqSet)
+    readings: int = 0
+
+
+class Index:
+    """All epochs of the outbox; it mirrors the file and never does I/O."""
+
+    def __init__(self) -> None:
+        """Start with no epoch."""
+        self.epochs: dict[int, Epoch] = {}
+        self.current = Epoch(EpochRow(0, 0))
+        self.next_seq = 0
+        self._told: dict[int, Settled] = {}
+        self._skip: dict[int, SeqSet] = {}
+
+    @property
+    def next_id(self) -> int:
+        """The id that the next segment will get; every committed id is below it."""
+        return self.current.row.base + self.next_seq
+
+    def begin(self, row: EpochRow) -> None:
+        """Make `row` the epoch that new segments belong to."""
+        self.current = self.epochs[row.epoch] = Epoch(row)
+        self.next_seq = 0
+
+    def recovered(self, segment: Sealed) -> None:
+        """Take in a segment that was found in the file."""
+        epoch = self.epochs.setdefault(
+            segment.epoch, Epoch(EpochRow(segment.epoch, segment.id - segment.seq))
+        )
+        epoch.kept.add(segment.seq, segment.seq)
+        epoch.readings += segment.count if segment.kind is not Kind.EVENTS else 0
+
+    def noted(self, drafts: Sequence[Draft]) -> None:
+        """Take in what was committed to the current epoch."""
+        self.current.kept.add(self.next_seq, self.next_seq + len(drafts) - 1)
+        self.current.readings += sum(d.count for d in drafts if d.kind is not Kind.EVENTS)
+        self.next_seq += len(drafts)
+
+    def dropped(self, number: int, seqs: Sequence[Range], readings: int) -> None:
+        """Take in that segments were deleted and declared as a gap."""
+        epoch = self.epochs[number]
+        _discard(epoch.kept, seqs)
+        epoch.readings -= readings
+        epoch.row = replace(epoch.row, dropped=epoch.row.dropped + readings)
+
+    def settle(self, told: Sequence[Settled]) -> None:
+        """Take in what central told; the segments are due for deletion from now on."""
+        for settled in told:
+            if settled.epoch in self.epochs:
+                skip = self._skip.setdefault(settled.epoch, SeqSet())
+                for seqs in settled.seqs:
+                    skip.add(*seqs)
+                self._told[settled.epoch] = settled
+
+    def is_settled(self, epoch: int, seq: int) -> bool:
+        """Tell whether central settled this batch, though it may still be in the file."""
+        return epoch in self._skip and seq in self._skip[epoch]
+
+    def due(self) -> list[tuple[EpochRow, Settled]]:
+        """List what is to be deleted: the newest totals told, with the seqs in the file."""
+        return [
+            (self.epochs[number].row, settled.model_copy(update={"seqs": self._in_file(number)}))
+            for number, settled in self._told.items()
+        ]
+
+    def _in_file(self, number: int) -> tuple[Range, ...]:
+        kept = self.epochs[number].kept
+        return tuple(part for seqs in self._skip[number] for part in kept.common(*seqs))
+
+    def deleted(self, due: Sequence[tuple[EpochRow, Settled]], gone: Mapping[int, int]) -> None:
+        """Take in that `due` is done: `gone` readings left the file, by epoch."""
+        for row, settled in due:
+            epoch = self.epochs[row.epoch]
+            _discard(epoch.kept, settled.seqs)
+            epoch.readings -= gone[row.epoch]
+            totals = {name: getattr(settled, name) for name in _TOLD}
+            epoch.row = replace(epoch.row, settled=epoch.row.settled + gone[row.epoch], **totals)
+            # More may have been told while the file was at work: that stays due.
+            _discard(self._skip[row.epoch], settled.seqs)
+            newest = self._told[row.epoch]
+            if all(getattr(newest, name) == getattr(settled, name) for name in _TOLD):
+                del self._told[row.epoch], self._skip[row.epoch]
+
+    def pack(
+        self,
+        without: Sequence[tuple[EpochRow, Settled]] = (),
+        gone: Mapping[int, int] | None = None,
+    ) -> list[Any]:
+        """Write the index for the tail, as it will be when `without` is deleted."""
+        leaving = {row.epoch: settled.seqs for row, settled in without}
+        packed = []
+        for number, epoch in self.epochs.items():
+            kept = SeqSet(epoch.kept.ranges())
+            _discard(kept, leaving.get(number, ()))
+            readings = epoch.readings - (gone or {}).get(number, 0)
+            if kept:
+                packed.append([number, [list(one) for one in kept], readings])
+        return packed
+
+    def pending(self) -> list[tuple[int, tuple[Range, ...]]]:
+        """List the epochs and seqs in the file, for `hello`."""
+        return [(number, one.kept.ranges()) for number, one in self.epochs.items() if one.kept]
+
+    def ledger(self) -> Ledger:
+        """Count, as of the last commit."""
+        rows = [epoch.row for epoch in self.epochs.values()]
+        pending = sum(epoch.readings for epoch in self.epochs.values())
+        settled, gaps = sum(row.settled for row in rows), sum(row.dropped for row in rows)
+        delivered, collapsed, quarantined = (
+            sum(getattr(row, name) for row in rows) for name in _TOLD
+        )
+        return Ledger(
+            produced=settled + gaps + pending,
+            delivered=delivered,
+            collapsed=collapsed,
+            quarantined=quarantined,
+            pending=pending,
+            gaps=gaps,
+            elsewhere=max(0, delivered + collapsed + quarantined - settled),
+        )
+
+
+def _discard(kept: SeqSet, seqs: Sequence[Range]) -> None:
+    for one in seqs:
+        kept.discard(*one)

@@ -1,0 +1,273 @@
+"""The way of every reading from its device to the outbox: a bounded queue and a group commit.
+
+What devices give is gathered for a moment, made clean, sealed as one batch and committed; only then
+is a device told that its delivery is safe. When the queue is full, whoever brings more waits.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.clean import clean
+from edge.holes import Gap, GapReason, Holes
+from edge.ledger import Dues
+from edge.outbox import Outbox
+from edge.segments import Draft, OutboxFull
+from edge.settings import OutboxSection
+from edge.tail import Tail
+from shared.backoff import Backoff
+from shared.batch import encode, encode_events
+from shared.clock import Clock
+from shared.columns import Columns, concatenate
+from shared.logs import get
+from shared.model import Kind
+from shared.quality import Reason, bad
+
+WAITING_READINGS: Final = 50_000
+"""The most readings that wait for a commit; whoever brings more waits."""
+
+TEXT_PORTION: Final = 1024 * 1024
+"""The most characters of text in one batch, so that every batch stays far below the link's cap."""
+
+_log = get("intake")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Readings a device gave; `columns.series` is the index in the gateway's point set."""
+
+    device: str
+    columns: Columns
+    tokens: tuple[bytes, ...] = ()
+    tokens_kept: int = 0
+    done: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A device did not answer, or was not asked: a hole opens for its points.
+
+    `missed` polls were due and not made. Where `told` is set, each point also gets one bad reading
+    that says so, with this reason, now.
+    """
+
+    device: str
+    series: NDArray[np.int32]
+    reason: GapReason
+    missed: int | None = None
+    told: Reason | None = None
+
+
+@dataclass(slots=True)
+class Sealing:
+    """What one commit is made of, before it is made."""
+
+    tail: Tail
+    parts: list[Columns] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    done: list[Callable[[], None]] = field(default_factory=list)
+    tokens: dict[str, tuple[int, list[bytes]]] = field(default_factory=dict)
+
+
+class Intake:
+    """The queue before the outbox; one coroutine, `run`, empties it."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        settings: OutboxSection,
+        clock: Clock,
+        *,
+        flags: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Feed `outbox`; `flags` are added to the quality of each reading as it is committed."""
+        self.dues = Dues()
+        self.holes = Holes(len(outbox.tail.point_set.points))
+        self._outbox = outbox
+        self._settings = settings
+        self._clock = clock
+        self._flags = flags
+        self._queue: list[Answer | Silence] = []
+        self._waiting = 0
+        self._taken = 0
+        self._changed = asyncio.Condition()
+        self._hurry = False
+        self._flushed = 0
+        self._put = 0
+
+    async def answer(self, answer: Answer) -> None:
+        """Bring readings; waits while the queue is full."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._waiting < WAITING_READINGS)
+            self._add(answer, len(answer.columns))
+
+    async def silence(self, silence: Silence) -> None:
+        """Bring the news that nothing was read; never waits for room."""
+        async with self._changed:
+            self._add(silence, 0)
+
+    def _add(self, item: Answer | Silence, readings: int) -> None:
+        self._queue.append(item)
+        self._waiting += readings
+        self._put += 1
+        if self._waiting >= self._settings.commit_readings or len(self._queue) == 1:
+            self._changed.notify_all()
+
+    async def flushed(self) -> None:
+        """Wait until everything that was brought up to now is committed."""
+        async with self._changed:
+            upto = self._put
+            self._hurry = True
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._flushed >= upto)
+
+    def known_tokens(self, device: str) -> Sequence[bytes]:
+        """Give the tokens of a device's newest committed deliveries."""
+        return tuple(self._outbox.tail.tokens.get(device, ()))
+
+    def restarted(self, reason: GapReason) -> None:
+        """Open the hole between what the outbox holds and the first new answer, for every point."""
+        tail = self._outbox.tail
+        every = np.arange(len(tail.point_set.points), dtype=np.int32)
+        self.holes.open(every, tail.hole_from(), reason, None)
+
+    async def run(self) -> None:
+        """Commit what is brought, at the latest one commit window after it came; for ever."""
+        while True:
+            items = await self._gathered()
+            if items:
+                await self._commit(self._sealing(items))
+                await self._committed(len(items))
+            await self._tidy(now=False)
+
+    async def _tidy(self, *, now: bool) -> None:
+        # Even to delete takes room; where there is none, the next commit says so.
+        with suppress(OutboxFull):
+            await self._outbox.flush(now=now)
+
+    async def _gathered(self) -> list[Answer | Silence]:
+        async with self._changed:
+            await self._wait(
+                lambda: bool(self._queue) or self._hurry, self._settings.commit_window_s
+            )
+            if self._queue and not self._hurry:
+                await self._wait(
+                    lambda: self._hurry or self._waiting >= self._settings.commit_readings,
+                    self._settings.commit_window_s,
+                )
+            items, self._queue = self._queue, []
+            self._hurry = False
+            return items
+
+    async def _wait(self, until: Callable[[], bool], at_most_s: float) -> None:
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._changed.wait_for(until)
+        except TimeoutError:
+            return
+
+    async def _committed(self, items: int) -> None:
+        async with self._changed:
+            self._flushed += items
+            self._waiting = sum(len(one.columns) for one in self._queue if isinstance(one, Answer))
+            self._changed.notify_all()
+
+    def _sealing(self, items: Sequence[Answer | Silence]) -> Sealing:
+        sealing = Sealing(self._outbox.tail.copy())
+        answers: list[Answer] = []
+        for item in items:
+            if isinstance(item, Answer):
+                answers.append(item)
+            else:
+                self._take_answers(sealing, answers)
+                answers = []
+                self._take_silence(sealing, item)
+        self._take_answers(sealing, answers)
+        return sealing
+
+    def _take_answers(self, sealing: Sealing, answers: Sequence[Answer]) -> None:
+        if not answers:
+            return
+        self._take(sealing, concatenate([one.columns for one in answers]))
+        for one in answers:
+            if one.done is not None:
+                sealing.done.append(one.done)
+            if one.tokens:
+                kept = sealing.tokens.setdefault(one.device, (one.tokens_kept, []))
+                kept[1].extend(one.tokens)
+                sealing.tail.remember(one.device, one.tokens, one.tokens_kept)
+
+    def _take_silence(self, sealing: Sealing, silence: Silence) -> None:
+        since = sealing.tail.hole_from()[silence.series]
+        self.holes.open(silence.series, since, silence.reason, silence.missed)
+        self.dues.missed += (silence.missed or 0) * len(silence.series)
+        if silence.told is not None:
+            count = len(silence.series)
+            at = np.full(count, self._clock.now_us())
+            quality = np.full(count, bad(silence.told))
+            self._take(sealing, Columns.of(silence.series, at, np.full(count, np.nan), quality))
+
+    def _take(self, sealing: Sealing, columns: Columns) -> None:
+        cleaned = clean(columns, sealing.tail, self._clock.now_us(), self._flags())
+        self.dues.polled += len(columns)
+        self.dues.repeats += cleaned.repeats
+        sealing.gaps += self.holes.close(cleaned.columns)
+        sealing.tail.absorb(cleaned.columns)
+        sealing.parts.append(cleaned.columns)
+
+    async def _commit(self, sealing: Sealing) -> None:
+        drafts = await asyncio.to_thread(_drafts, sealing)
+        if drafts:
+            tokens = msgpack.packb(sealing.tokens, use_bin_type=True) if sealing.tokens else None
+            await self._commit_in_the_end(drafts, sealing.tail, tokens)
+        for done in sealing.done:
+            done()
+
+    async def _commit_in_the_end(
+        self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None
+    ) -> None:
+        backoff = Backoff(base_s=0.5, cap_s=10.0)
+        while True:
+            try:
+                await self._outbox.commit(drafts, tail, tokens)
+            except OutboxFull as error:
+                if backoff.failures == 0:
+                    _log.warning("readings wait in memory", error=str(error))
+                await asyncio.sleep(backoff.next_s())
+                await self._tidy(now=True)
+            else:
+                if backoff.failures:
+                    _log.info("readings are committed again", tries=backoff.failures)
+                return
+
+
+def _drafts(sealing: Sealing) -> list[Draft]:
+    """Seal the readings, as one batch unless texts make it large, and the gaps as another."""
+    points = sealing.tail.point_set.hash
+    drafts = [_draft(columns, points) for columns in _portions(concatenate(sealing.parts))]
+    if sealing.gaps:
+        t0 = min(gap.from_us for gap in sealing.gaps)
+        t1 = max(gap.to_us for gap in sealing.gaps)
+        body = encode_events([gap.event() for gap in sealing.gaps])
+        drafts.append(Draft(Kind.EVENTS, len(sealing.gaps), t0, t1, points, body))
+    return drafts
+
+
+def _draft(columns: Columns, points: bytes) -> Draft:
+    t0, t1 = int(columns.observed_at.min()), int(columns.observed_at.max())
+    return Draft(Kind.READINGS, len(columns), t0, t1, points, encode(columns))
+
+
+def _portions(columns: Columns) -> Iterator[Columns]:
+    rows = len(columns)
+    if columns.texts:
+        longest = max(map(len, columns.texts.values()))
+        rows = max(1, min(rows, TEXT_PORTION // max(1, longest)))
+    for start in range(0, len(columns), max(1, rows)):
+        yield columns.take(np.arange(start, min(start + rows, len(columns))))

@@ -1,0 +1,209 @@
+"""The gateway's configuration file: what it holds, and every mistake in it at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from protocols import registry
+from protocols.driver import DriverType, PointSource
+from shared.errors import OptionsWrong, SettingsError
+from shared.logs import LogFormat
+from shared.model import KEY_LENGTH, KEY_PATTERN, SLUG_PATTERN, Point, PointClass, PointType
+from shared.settings import complaint, explain, load_yaml
+
+Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
+Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, max_length=KEY_LENGTH)]
+
+
+class Section(BaseModel):
+    """A section of the file: a key that is not known is an error, not a wish."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HealthSettings(Section):
+    """Where the gateway tells of itself over HTTP."""
+
+    host: str = Field("127.0.0.1", description="Address that /healthz, /readyz, /metrics bind.")
+    port: int = Field(9100, ge=0, le=65_535, description="Their port; 0 takes a free one.")
+
+
+class LogSettings(Section):
+    """How the gateway logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least serious level that is written."
+    )
+    format: LogFormat = Field("auto", description="`auto` is text on a terminal, JSON elsewhere.")
+
+
+class GatewaySection(Section):
+    """The gateway itself."""
+
+    data: Path = Field(Path("data"), description="Folder of outbox and keys, beside this file.")
+    clock: Literal["kernel", "trusted"] = Field(
+        "kernel",
+        description="Whether readings are flagged until the kernel says the clock is synchronised.",
+    )
+    health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
+
+
+class CentralSection(Section):
+    """Where central is."""
+
+    link: str = Field(
+        pattern=r"^wss://", description="The link of central, such as wss://central:8081/link."
+    )
+    enrol: str = Field(
+        pattern=r"^https://", description="Enrolment of central, such as https://central:8082."
+    )
+
+
+class OutboxSection(Section):
+    """How readings are kept until central has them."""
+
+    commit_window_s: float = Field(
+        1.0, ge=0.02, le=60, description="A reading is on disk after this time at the latest."
+    )
+    commit_readings: int = Field(
+        5_000, ge=1, le=50_000, description="A commit is made early when so many wait."
+    )
+    max_bytes: int = Field(
+        512 * 1024 * 1024, ge=1024 * 1024, description="The most that pending batches may take."
+    )
+    max_age_s: float = Field(
+        90 * 86_400, ge=60, description="A pending batch older than this is dropped and declared."
+    )
+
+
+class PointSection(Section):
+    """One point of a device."""
+
+    key: Key = Field(description="Name of the point, unique in the project: ahu1/supply_temp.")
+    unit: str = Field("", max_length=40, description="Unit of its values, as text.")
+    type: PointType = Field(PointType.NUMBER, description="number, boolean or text.")
+    klass: PointClass = Field(
+        PointClass.NORMAL, alias="class", description="low, normal, high or alert."
+    )
+    source: dict[str, Any] = Field(description="Where the driver reads it; see the driver.")
+
+
+class DeviceSection(Section):
+    """One device: one connection of one driver."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_\-.]{1,80}$", description="Name, unique in this file.")
+    driver: str = Field(description="modbus, mqtt or opcua.")
+    interval_s: float = Field(
+        10.0, ge=0.01, le=86_400, description="Time between polls; unused where a device pushes."
+    )
+    options: dict[str, Any] = Field(description="The driver's device options.")
+    points: tuple[PointSection, ...] = Field(min_length=1, max_length=20_000)
+
+
+class GatewayFile(Section):
+    """The whole file."""
+
+    gateway: GatewaySection = GatewaySection()
+    central: CentralSection
+    outbox: OutboxSection = OutboxSection()
+    devices: tuple[DeviceSection, ...] = Field(min_length=1, max_length=1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One configured device with its options already in the driver's own models."""
+
+    name: str
+    driver: DriverType
+    interval_s: float
+    options: BaseModel
+    points: tuple[PointSource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """A valid configuration: the plain sections, and the devices ready to be read."""
+
+    file: GatewayFile
+    data: Path
+    devices: tuple[Device, ...]
+
+
+def load(path: Path) -> GatewayConfig:
+    """Read `gateway.yaml`; raises `SettingsError` with every problem and its line."""
+    document = load_yaml(path)
+    try:
+        file = GatewayFile.model_validate(document)
+    except ValidationError as error:
+        problems = [*explain(error, path, document), *_driver_problems(path, document)]
+        raise SettingsError(str(path), problems) from error
+    problems = [*_repeats(path, document, file), *_driver_problems(path, document)]
+    if problems:
+        raise SettingsError(str(path), problems)
+    devices = tuple(_device(section) for section in file.devices)
+    return GatewayConfig(file, (path.parent / file.gateway.data).resolve(), devices)
+
+
+def _device(section: DeviceSection) -> Device:
+    driver = registry.find(section.driver)
+    points = tuple(
+        PointSource(
+            Point(point.key, point.unit, point.type, point.klass),
+            driver.point_options.model_validate(point.source),
+        )
+        for point in section.points
+    )
+    options = driver.device_options.model_validate(section.options)
+    return Device(section.name, driver, section.interval_s, options, points)
+
+
+def _repeats(path: Path, document: Any, file: GatewayFile) -> Iterator[str]:
+    names: set[str] = set()
+    keys: set[str] = set()
+    for at, device in enumerate(file.devices):
+        if device.name in names:
+            yield complaint(path, document, ("devices", at, "name"), "name is used twice")
+        names.add(device.name)
+        for nth, point in enumerate(device.points):
+            if point.key in keys:
+                place = ("devices", at, "points", nth, "key")
+                yield complaint(path, document, place, f"key {point.key!r} is used twice")
+            keys.add(point.key)
+
+
+def _driver_problems(path: Path, document: Any) -> Iterator[str]:
+    devices = document.get("devices")
+    if not isinstance(devices, list):
+        return
+    for at, device in enumerate(devices):
+        if isinstance(device, dict) and isinstance(device.get("driver"), str):
+            yield from _options_problems(path, document, at, device)
+
+
+def _options_problems(path: Path, document: Any, at: int, device: Any) -> Iterator[str]:
+    try:
+        driver = registry.find(device["driver"])
+    except OptionsWrong as error:
+        yield complaint(path, document, ("devices", at, "driver"), str(error))
+        return
+    options, points = device.get("options"), device.get("points")
+    if isinstance(options, dict):
+        place: tuple[str | int, ...] = ("devices", at, "options")
+        yield from _check(driver.device_options, options, path, document, place)
+    for nth, point in enumerate(points if isinstance(points, list) else []):
+        if isinstance(point, dict) and isinstance(point.get("source"), dict):
+            place = ("devices", at, "points", nth, "source")
+            yield from _check(driver.point_options, point["source"], path, document, place)
+
+
+def _check(
+    model: type[BaseModel], value: Any, path: Path, document: Any, place: tuple[str | int, ...]
+) -> Iterator[str]:
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        yield from explain(error, path, document, place)
