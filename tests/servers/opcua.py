@@ -86,8 +86,8 @@ class OpcuaServer:
 
     async def add(self, name: str, value: Any, kind: ua.VariantType | None = None) -> str:
         """Add a variable; gives its node id."""
-        node_id = ua.NodeId(name, NAMESPACE)
-        variant = ua.Variant(value, kind) if kind is not None else ua.Variant(value)
+        node_id = ua.NodeId(ua.String(name), ua.Int16(NAMESPACE))
+        variant = _variant(value, kind)
         node = await self.server.nodes.objects.add_variable(node_id, name, variant)
         self._nodes[name] = node
         return node_id.to_string()
@@ -105,11 +105,11 @@ class OpcuaServer:
         at: datetime | None = None,
     ) -> None:
         """Write value, status and source time (now if left out)."""
-        variant = value if isinstance(value, ua.Variant) else ua.Variant(value, kind)
+        variant = _variant(value, kind)
         data = ua.DataValue(
             Value=variant,
             StatusCode=ua.StatusCode(ua.UInt32(status)),
-            SourceTimestamp=at or datetime.now(UTC),
+            SourceTimestamp=at or datetime.now(UTC),  # type: ignore[arg-type] # is a datetime
         )
         await self.server.write_attribute_value(self._nodes[name].nodeid, data)
 
@@ -124,3 +124,9 @@ class OpcuaServer:
         service = self.server.iserver.subscription_service
         for subscription in list(service.subscriptions.values()):
             await subscription.stop()
+
+
+def _variant(value: Any, kind: ua.VariantType | None) -> ua.Variant:
+    if isinstance(value, ua.Variant):
+        return value
+    return ua.Variant(value, kind) if kind is not None else ua.Variant(value)
