@@ -106,6 +106,7 @@ class Plan:
         self._refused = [span for span in self._refused if not span.covers(hole.block.span)]
         self.blocks.append(hole.block)
         self._is_untidy = True
+        self.tidy()
 
     def tidy(self) -> None:
         """Merge neighbours that touch, unless the result holds what was refused as one request."""

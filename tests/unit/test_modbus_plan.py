@@ -158,7 +158,6 @@ def test_a_hole_is_due_after_its_time_and_joins_the_others_when_filled() -> None
     plan.keep(hole, now_s=300)
     assert plan.due_hole(now_s=301) is None
     plan.fill(hole)
-    plan.tidy()
     assert asked(plan) == [(0, 10)]
     assert plan.quality().tolist() == [0] * 10
 
