@@ -34,10 +34,10 @@ _log = get("outbox")
 
 async def open_outbox(
     folder: Path, point_set: PointSet, clock: Clock, settings: OutboxSection
-) -> tuple[Outbox, GapReason]:
+) -> tuple[Outbox, GapReason | None]:
     """Open the outbox in `folder`, or make it.
 
-    Returns it with the reason why nothing was read until now. Raises `OutboxHeld`, `OutboxFull`
+    Returns it with the reason why nothing was read until now, None where it is new. Raises `OutboxHeld`, `OutboxFull`
     or `OutboxBroken`; damage is mended and declared.
     """
     path = folder / FILE_NAME
@@ -63,15 +63,16 @@ def _said(damage: OutboxDamaged, aside: Path) -> dict[str, str]:
 
 def _recovered(
     file: SegmentFile, point_set: PointSet, clock: Clock, settings: OutboxSection
-) -> tuple[Outbox, GapReason]:
+) -> tuple[Outbox, GapReason | None]:
     try:
         index, tail, stopped = _replay(file, point_set, clock.now_us())
     except BaseException:
         file.close()
         raise
-    return Outbox(file, index, tail, clock, settings), (
-        GapReason.STOPPED if stopped else GapReason.RESTART
-    )
+    outbox = Outbox(file, index, tail, clock, settings)
+    if not index.epochs:
+        return outbox, None
+    return outbox, GapReason.STOPPED if stopped else GapReason.RESTART
 
 
 def _replay(file: SegmentFile, point_set: PointSet, now_us: int) -> tuple[Index, Tail, bool]:

@@ -110,7 +110,7 @@ class Uplink:
 
     async def _connected(self) -> ClientConnection:
         try:
-            return await connect(  # type: ignore[return-value]  # connect() is typed for its base
+            return await connect(
                 self.url,
                 ssl=self.trust.link_context(),
                 subprotocols=[link.SUBPROTOCOL],  # type: ignore[list-item]  # NewType of str

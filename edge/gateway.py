@@ -1,0 +1,144 @@
+"""The running gateway: its parts, in the order they start and stop."""
+
+import asyncio
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+
+import uvicorn
+
+from edge.clockstate import is_synchronised
+from edge.collector import Collector
+from edge.enrolment import Identity
+from edge.health import Parts, health_app
+from edge.intake import Intake
+from edge.outbox import Outbox
+from edge.recovery import open_outbox
+from edge.settings import GatewayConfig, HealthSettings
+from edge.uplink import Uplink
+from shared.clock import Clock
+from shared.errors import SettingsError
+from shared.link import EPOCH_LIMIT
+from shared.logs import get
+from shared.model import PointSet
+from shared.quality import Flag
+
+CAPS_S = 15.0
+"""How often the outbox is held against its caps."""
+
+DRAIN_S = 5.0
+"""How long a stop waits for the last commit."""
+
+_log = get("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line may change for one run."""
+
+    settle_on_accepted: bool = False
+
+
+async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
+    """Run the gateway until SIGTERM or SIGINT; what was read by then is committed."""
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    identity = Identity.load(config.data)
+    point_set = PointSet(tuple(one.point for device in config.devices for one in device.points))
+    outbox, reason = await open_outbox(config.data, point_set, clock, config.file.outbox)
+    try:
+        await outbox.begin(secrets.randbelow(EPOCH_LIMIT - 1) + 1)
+        trusted = config.file.gateway.clock == "trusted"
+        flags = _clock_flags(trusted=trusted)
+        intake = Intake(outbox, config.file.outbox, clock, flags=flags)
+        if reason is not None:
+            intake.restarted(reason)
+        uplink = Uplink(
+            config.file.central.link,
+            identity,
+            outbox,
+            clock,
+            trusted_clock=trusted,
+            settle_on_accepted=options.settle_on_accepted,
+        )
+        collector = Collector(config.devices, intake, clock)
+        parts = Parts(outbox, intake, collector, uplink)
+        async with _serving(config.file.gateway.health, parts):
+            await _until_stopped(parts, identity, config)
+    finally:
+        await outbox.close()
+        _log.info("gateway stopped", ledger=outbox.index.ledger().line())
+
+
+async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as always:
+        committing = always.create_task(parts.intake.run())
+        async with asyncio.TaskGroup() as working:
+            tasks = [
+                working.create_task(parts.collector.run(lambda: _log.info("collecting"))),
+                working.create_task(parts.uplink.run()),
+                working.create_task(identity.keep_fresh(config.file.central.enrol)),
+                working.create_task(_keep_caps(parts.outbox)),
+            ]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+        # Nothing new comes now: what was brought is committed before the file is closed.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await parts.intake.flushed()
+        committing.cancel()
+
+
+async def _keep_caps(outbox: Outbox) -> None:
+    while True:
+        await outbox.keep_caps()
+        await asyncio.sleep(CAPS_S)
+
+
+def _clock_flags(*, trusted: bool) -> Callable[[], int]:
+    if trusted:
+        return lambda: 0
+    return lambda: 0 if is_synchronised() else int(Flag.CLOCK_UNSYNCHRONISED)
+
+
+@asynccontextmanager
+async def _serving(settings: HealthSettings, parts: Parts) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        health_app(parts),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        lifespan="off",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    try:
+        listener = socket.create_server((settings.host, settings.port))
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        problem = f"gateway.health: {place} cannot be used ({error.strerror}); choose another port"
+        raise SettingsError("gateway", [problem]) from error
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the process's signals to the gateway."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Capture none."""
+        yield
