@@ -1,0 +1,1 @@
+"""The database: connections and roles, migrations, the catalogue, and the writer."""
