@@ -3,8 +3,8 @@
 Specified in docs/reference/batch.md; golden files lie in tests/data/batch/.
 """
 
-from shared.batch.decode import decode
-from shared.batch.encode import encode
+from shared.batch.decoder import decode
+from shared.batch.encoder import encode
 from shared.batch.events import decode_events, encode_events
 from shared.batch.layout import MAX_DECOMPRESSED_BYTES, MAX_READINGS
 

@@ -23,7 +23,7 @@ STATE_NO_VALUE: Final = 1 << 16
 STATE_TEXT: Final = 1 << 17
 STATE_LIMIT: Final = 1 << 18
 
-_HEADER: Final = struct.Struct("<4sBBHII")
+_HEADER: Final = struct.Struct("<4sBBHIII")
 _CRC: Final = struct.Struct("<I")
 _ENVELOPE: Final = _HEADER.size + _CRC.size
 _COUNTS: Final = struct.Struct("<IIIIiqQ")
@@ -51,24 +51,32 @@ class Counts(NamedTuple):
 
 def seal(payload: bytes, count: int, level: int) -> bytes:
     """Compress a payload and put the envelope around it."""
+    if len(payload) > MAX_DECOMPRESSED_BYTES or count > MAX_READINGS:
+        msg = (
+            f"{count} readings of {len(payload)} bytes; a batch carries at most {MAX_READINGS} "
+            f"of {MAX_DECOMPRESSED_BYTES} bytes"
+        )
+        raise ValueError(msg)
     compressed = zstandard.ZstdCompressor(level=level).compress(payload)
-    header = _HEADER.pack(MAGIC, VERSION, KIND_READINGS, 0, count, len(payload))
+    header = _HEADER.pack(MAGIC, VERSION, KIND_READINGS, 0, count, len(payload), len(compressed))
     checksum = zlib.crc32(compressed, zlib.crc32(header))
     return b"".join((header, _CRC.pack(checksum), compressed))
 
 
 def unseal(body: bytes, max_bytes: int, max_readings: int) -> tuple[bytes, int]:
     """Check the envelope and give the payload and the number of readings it declares."""
-    if len(body) < _ENVELOPE:
+    if not body.startswith(MAGIC):
+        raise BatchInvalid("not_a_batch", f"begins with {bytes(body[:4])!r}, not {MAGIC!r}")
+    if len(body) > len(MAGIC) and body[len(MAGIC)] != VERSION:
         raise BatchInvalid(
-            "truncated" if MAGIC.startswith(body[:4]) else "not_a_batch",
-            f"{len(body)} bytes; the envelope alone has {_ENVELOPE}",
+            "unknown_version", f"version {body[len(MAGIC)]}; this side reads {VERSION}"
         )
-    magic, version, kind, _, count, size = _HEADER.unpack_from(body)
-    if magic != MAGIC:
-        raise BatchInvalid("not_a_batch", f"begins with {magic!r}, not {MAGIC!r}")
-    if version != VERSION:
-        raise BatchInvalid("unknown_version", f"version {version}; this side reads {VERSION}")
+    if len(body) < _ENVELOPE:
+        raise BatchInvalid("truncated", f"{len(body)} bytes; the envelope alone has {_ENVELOPE}")
+    _, _, kind, _, count, size, length = _HEADER.unpack_from(body)
+    if len(body) != _ENVELOPE + length:
+        code = "truncated" if len(body) < _ENVELOPE + length else "not_a_batch"
+        raise BatchInvalid(code, f"{len(body)} bytes; the envelope declares {_ENVELOPE + length}")
     (checksum,) = _CRC.unpack_from(body, _HEADER.size)
     if zlib.crc32(body[_ENVELOPE:], zlib.crc32(body[: _HEADER.size])) != checksum:
         raise BatchInvalid("checksum", "the bytes are not those that were sealed")

@@ -29,7 +29,7 @@ def encode(columns: Columns, level: int = 3) -> bytes:
     Readings of one series and time keep their order. Every NaN means "no value" and comes back as
     the one canonical NaN; a lone surrogate in a text becomes `?`. The same readings in the same
     order give the same bytes with the same zstd library. Raises ValueError if a text names a row
-    that is not there.
+    that is not there, or if there is more than `decode` takes: cut the batch smaller.
     """
     count = len(columns)
     if any(not 0 <= row < count for row in columns.texts):
