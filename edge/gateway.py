@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import uvicorn
 
@@ -69,7 +69,7 @@ async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
             await _until_stopped(parts, identity, config)
     finally:
         await outbox.close()
-        _log.info("gateway stopped", ledger=outbox.index.ledger().line())
+        _log.info("gateway stopped", **asdict(outbox.index.ledger()))
 
 
 async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig) -> None:

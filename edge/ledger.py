@@ -25,13 +25,6 @@ class Ledger:
         told = self.delivered + self.collapsed + self.quarantined - self.elsewhere
         return self.produced - told - self.pending - self.gaps
 
-    def line(self) -> str:
-        """Write the ledger as the one line a person reads."""
-        return (
-            f"produced {self.produced} delivered {self.delivered} collapsed {self.collapsed}"
-            f" quarantined {self.quarantined} pending {self.pending} gaps {self.gaps}"
-        )
-
 
 @dataclass(slots=True)
 class Dues:

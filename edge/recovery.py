@@ -15,6 +15,7 @@ import msgpack
 
 from edge.holes import Gap, GapReason
 from edge.index import Epoch, Index
+from edge.ledger import Ledger
 from edge.outbox import Outbox
 from edge.segments import Draft, OutboxDamaged, Sealed, SegmentDamaged, SegmentFile, carry_over
 from edge.seqs import SeqSet
@@ -37,8 +38,8 @@ async def open_outbox(
 ) -> tuple[Outbox, GapReason | None]:
     """Open the outbox in `folder`, or make it.
 
-    Returns it with the reason why nothing was read until now, None where it is new. Raises `OutboxHeld`, `OutboxFull`
-    or `OutboxBroken`; damage is mended and declared.
+    Returns it with the reason why nothing was read until now, None where it is new. Raises
+    `OutboxHeld`, `OutboxFull` or `OutboxBroken`; damage is mended and declared.
     """
     path = folder / FILE_NAME
     try:
@@ -59,6 +60,13 @@ async def open_outbox(
 
 def _said(damage: OutboxDamaged, aside: Path) -> dict[str, str]:
     return {"error": str(damage), "kept_at": str(aside)}
+
+
+def read_outbox(path: Path) -> tuple[Ledger, list[tuple[int, int, str, str, int]], int]:
+    """Read ledger, refusals and size of an outbox that no gateway holds. Blocks."""
+    with SegmentFile(path) as file:
+        index, _, _ = _replay(file, PointSet(()), 0)
+        return index.ledger(), file.refusals(100), file.used_bytes()
 
 
 def _recovered(

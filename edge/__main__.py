@@ -1,0 +1,108 @@
+"""The gateway's command line: run, enrol, check, ledger, status."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from edge import asking, enrolment, gateway
+from edge.segments import OutboxError
+from edge.settings import GatewayConfig, load
+from shared import logs
+from shared.clock import SystemClock
+from shared.errors import SettingsError, SpineError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Config = Annotated[Path, typer.Option(help="The gateway's configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+_CONFIG = Path("gateway.yaml")
+
+
+@app.command()
+def run(
+    config: Config = _CONFIG,
+    unsafe_settle_on_accepted: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the gateway until it is told to stop."""
+    loaded = _loaded(config)
+    settings = loaded.file.gateway.log
+    logs.configure(settings.level, settings.format)
+    options = gateway.Options(settle_on_accepted=unsafe_settle_on_accepted)
+    try:
+        asyncio.run(gateway.run(loaded, SystemClock(), options))
+    except* (SettingsError, enrolment.NotEnrolled) as errors:
+        _fail(_first(errors), 2)
+    except* OutboxError as errors:
+        _fail(_first(errors), 1)
+
+
+@app.command()
+def enrol(
+    code: Annotated[str, typer.Option(help="The one-time code that central showed.")],
+    config: Config = _CONFIG,
+) -> None:
+    """Get this gateway's certificate from central."""
+    loaded = _loaded(config)
+    try:
+        project, name = enrolment.enrol(loaded.file.central.enrol, code, loaded.data)
+    except SpineError as error:
+        _fail(error, 1)
+    typer.echo(f"enrolled as gateway {name} of project {project}")
+
+
+@app.command()
+def check(config: Config = _CONFIG) -> None:
+    """Check the configuration file and print every problem in it."""
+    loaded = _loaded(config)
+    points = sum(len(device.points) for device in loaded.devices)
+    typer.echo(f"{config}: good: {len(loaded.devices)} devices, {points} points")
+
+
+@app.command()
+def ledger(config: Config = _CONFIG, as_json: AsJson = False) -> None:
+    """Print what became of every reading: from the running gateway, else from its outbox."""
+    answer = _asked(config, "ledger")
+    typer.echo(json.dumps(answer) if as_json else asking.ledger_line(answer))
+
+
+@app.command()
+def status(config: Config = _CONFIG, as_json: AsJson = False) -> None:
+    """Print how link, devices and outbox are doing."""
+    answer = _asked(config, "status")
+    typer.echo(json.dumps(answer) if as_json else asking.status_text(answer))
+
+
+def _asked(config: Path, what: str) -> dict[str, Any]:
+    loaded = _loaded(config)
+    try:
+        return asyncio.run(asking.ask(loaded, what))
+    except (SpineError, OSError) as error:
+        _fail(error, 1)
+
+
+def _loaded(config: Path) -> GatewayConfig:
+    try:
+        return load(config)
+    except SettingsError as error:
+        _fail(error, 2)
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    error: Exception | BaseExceptionGroup[Exception] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    sys.stderr.write(f"{error}\n")
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    app()
