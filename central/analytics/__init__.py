@@ -1,0 +1,1 @@
+"""Pipelines: derived points and alerts from readings (none are served yet)."""

@@ -1,0 +1,1 @@
+"""People's side of central: signing in, projects and sites, and the page."""

@@ -1,0 +1,1 @@
+"""What leaves central: latest values, history, gaps, points, gateways, and live values."""

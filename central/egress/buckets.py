@@ -1,0 +1,68 @@
+"""Readings in buckets of time, computed from raw. Buckets lie on the UTC grid."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from central.egress.schemas import finite, utc
+from central.problems import ApiProblem
+from central.storage.catalogue import PointRow
+from central.storage.database import Connection, DatabaseRefused
+
+_ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_NUMBERS: Final = ("avg", "min", "max", "sum", "first", "last")
+
+# Class 2 and 3 of bits 12-13 are bad (shared.quality); NaN and the infinities are no numbers.
+_BUCKETS: Final = """
+SELECT
+    point_id,
+    date_bin($4, observed_at, $5) AS bucket,
+    count(*) AS count,
+    count(*) FILTER (WHERE quality >> 12 & 3 = 0) AS good_count,
+    avg(usable) AS avg, min(usable) AS min, max(usable) AS max, sum(usable) AS sum,
+    (array_agg(usable ORDER BY observed_at) FILTER (WHERE usable IS NOT NULL))[1] AS first,
+    (array_agg(usable ORDER BY observed_at DESC) FILTER (WHERE usable IS NOT NULL))[1] AS last
+FROM (
+    SELECT point_id, observed_at, quality,
+        CASE WHEN quality >> 12 & 3 < 2 AND abs(value) < 'Infinity' THEN value END AS usable
+    FROM readings
+    WHERE point_id = ANY($1::int4[]) AND observed_at >= $2 AND observed_at < $3
+) AS r
+GROUP BY point_id, bucket
+ORDER BY point_id, bucket
+"""
+
+
+async def read(
+    connection: Connection,
+    points: Sequence[PointRow],
+    between: tuple[datetime, datetime],
+    width: timedelta,
+) -> list[dict[str, Any]]:
+    """Read the buckets of each point; a bucket without a reading is left out.
+
+    Raises `ApiProblem` 422 where sums of huge values leave the range of numbers.
+    """
+    ids = [point.point_id for point in points]
+    try:
+        rows = await connection.fetch(_BUCKETS, ids, *between, width, _ORIGIN)
+    except DatabaseRefused as error:
+        detail = "The values are too large to be added up. Ask for raw readings."
+        raise ApiProblem(422, "too_large_to_add", detail) from error
+    found: dict[int, list[dict[str, Any]]] = {point_id: [] for point_id in ids}
+    for row in rows:
+        found[row["point_id"]].append(_write(row, width))
+    return [
+        {"key": point.key, "unit": point.unit, "buckets": found[point.point_id]} for point in points
+    ]
+
+
+def _write(row: Any, width: timedelta) -> dict[str, Any]:
+    start = utc(row["bucket"])
+    return {
+        "from": start,
+        "to": start + width,
+        "count": row["count"],
+        "good_count": row["good_count"],
+        **{name: finite(row[name]) for name in _NUMBERS},
+    }

@@ -1,0 +1,1 @@
+"""The doors gateways come in by: the link over mutual TLS, and enrolment."""

@@ -1,0 +1,144 @@
+"""Several web servers in one event loop: bind first, serve, stop in order."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import AsyncIterator, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import uvicorn
+
+from central.settings import variable
+from shared.errors import SettingsError
+from shared.link import MAX_FRAME_BYTES
+
+PING_INTERVAL_S: Final = 10.0
+PING_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address and what answers there; `setting` names the setting that holds the port."""
+
+    name: str
+    setting: str
+    host: str
+    port: int
+    app: Any
+    tls: ssl.SSLContext | None = None
+    websockets: type[asyncio.Protocol] | str = "websockets-sansio"
+    max_message_bytes: int = MAX_FRAME_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A listener that holds its port; `port` is the real one where 0 was asked for."""
+
+    listener: Listener
+    socket: socket.socket
+
+    @property
+    def port(self) -> int:
+        """Tell the port that is held."""
+        return int(self.socket.getsockname()[1])
+
+
+def bind(listener: Listener) -> Bound:
+    """Take the listener's port.
+
+    Raises `SettingsError` that names address, setting and what to do, where that fails.
+    """
+    try:
+        family = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM)[0][0]
+        made = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _refuse(listener, error) from error
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((listener.host, listener.port))
+        made.listen(2048)
+        made.setblocking(False)
+    except OSError as error:
+        made.close()
+        raise _refuse(listener, error) from error
+    return Bound(listener, made)
+
+
+@contextlib.asynccontextmanager
+async def serving(bound: Sequence[Bound], stop_s: float) -> AsyncIterator[None]:
+    """Serve all listeners until the context ends; then give open requests `stop_s` seconds.
+
+    A server that ends by itself ends the context with its error.
+    """
+    servers = [_Server(_config(each, stop_s)) for each in bound]
+    async with asyncio.TaskGroup() as group:
+        for server, each in zip(servers, bound, strict=True):
+            group.create_task(server.serve([each.socket]), name=each.listener.name)
+        try:
+            async with asyncio.timeout(30):
+                await asyncio.gather(*(server.up.wait() for server in servers))
+            yield
+        finally:
+            for server in servers:
+                server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to the process and tells when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+
+def _config(bound: Bound, stop_s: float) -> uvicorn.Config:
+    listener = bound.listener
+    tls = listener.tls
+    return uvicorn.Config(
+        listener.app,
+        interface="asgi3",
+        http="httptools",
+        ws=listener.websockets,
+        ws_max_size=listener.max_message_bytes,
+        ws_ping_interval=PING_INTERVAL_S,
+        ws_ping_timeout=PING_TIMEOUT_S,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(stop_s)),
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
+    )
+
+
+def _refuse(listener: Listener, error: OSError) -> SettingsError:
+    where = f"{listener.host}:{listener.port}"
+    name = variable(listener.setting)
+    if error.errno == errno.EADDRINUSE:
+        problem = (
+            f"{listener.name}: {where} is in use by another program. "
+            f"Stop that program, or choose a free port by {name}."
+        )
+    elif error.errno == errno.EACCES:
+        problem = (
+            f"{listener.name}: not allowed to listen on {where}. Choose another port by {name}."
+        )
+    else:
+        host = name.replace("_PORT", "_HOST") if "_PORT" in name else variable("host")
+        problem = (
+            f"{listener.name}: cannot listen on {where}: {error.strerror}. See {host}, {name}."
+        )
+    return SettingsError("network", [problem])

@@ -1,0 +1,131 @@
+"""The application people and programs call: policies, problems, headers, and OpenAPI 3.1."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from central.access import COOKIE, Doorkeeper, policy_of
+from central.problems import install, respond
+from central.storage.database import Pool
+
+OPENAPI_PATH: Final = "/api/openapi.json"
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+def human_app(pool: Pool, names: Sequence[str], routers: Sequence[APIRouter]) -> FastAPI:
+    """Make the application from routers.
+
+    Raises ValueError for a route without a declared policy: it would be open by forgetting.
+    """
+    app = FastAPI(
+        title="SPINE",
+        version="1",
+        openapi_url=OPENAPI_PATH,
+        docs_url=None,  # its page would load from a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.doorkeeper = Doorkeeper(pool)
+    install(app)
+    for router in routers:
+        app.include_router(router)
+    refuse_undeclared(app)
+    app.add_middleware(HostAndHeaders, names=names)
+    _describe_access(app)
+    return app
+
+
+def refuse_undeclared(app: FastAPI) -> None:
+    """Raise ValueError where a route of ours declares no policy."""
+    bare = [
+        route.path  # type: ignore[attr-defined]  # all but mounts have one, and there are none
+        for route in app.routes
+        if policy_of(route) is None and getattr(route, "path", "") != OPENAPI_PATH
+    ]
+    if bare:
+        msg = f"routes without a policy: {bare}"
+        raise ValueError(msg)
+
+
+class HostAndHeaders:
+    """Refuses foreign Host headers (DNS rebinding) and adds the security headers to every answer.
+
+    A WebSocket from a page of another origin is refused too: browsers send cookies with it.
+    """
+
+    def __init__(self, app: ASGIApp, names: Sequence[str]) -> None:
+        self._app = app
+        self._names = {name.lower() for name in names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, then pass on."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                answer = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    answer.setdefault(name, value)
+            await send(message)
+
+        if _name_of(host) not in self._names:
+            problem = respond(
+                421,
+                "unknown_host",
+                "Central does not serve this host name. Names are set by SPINE_NAMES.",
+            )
+            await problem(scope, receive, send_with_headers)
+        elif scope["type"] == "websocket" and not _is_own(headers.get("origin"), host):
+            problem = respond(
+                403, "foreign_origin", "Live values are not for pages of other sites."
+            )
+            await problem(scope, receive, send_with_headers)
+        else:
+            await self._app(scope, receive, send_with_headers)
+
+
+def _name_of(host: str) -> str:
+    if host.startswith("["):
+        return host[1 : host.find("]")].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_own(origin: str | None, host: str) -> bool:
+    return origin is None or origin.partition("://")[2] == host
+
+
+def _describe_access(app: FastAPI) -> None:
+    write = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = write()
+            components = schema.setdefault("components", {})
+            components["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            }
+            for route in app.routes:
+                if isinstance(route, APIRoute) and policy_of(route) != "open_to_all":
+                    _ask_for_access(schema["paths"].get(route.path, {}))
+        schema_now: dict[str, Any] = app.openapi_schema or {}
+        return schema_now
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _ask_for_access(path: dict[str, Any]) -> None:
+    for operation in path.values():
+        operation["security"] = [{"key": []}, {"session": []}]
