@@ -1,0 +1,279 @@
+"""paho-mqtt on the running event loop: the only module that knows it.
+
+paho's network code is driven by the loop's own readiness callbacks, without a thread; only the TCP
+connect (and its name lookup) runs in one, for paho does it blocking. paho never reconnects here.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from paho.mqtt.client import Client, MQTTMessage, error_string
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from protocols.mqtt.options import MqttDevice
+from shared.errors import DriverError, LinkLost, Refused
+
+QOS: Final = 1
+_BURST: Final = 200  # packets read in one turn of the loop, so that others get theirs
+_TICK_S: Final = 0.5
+_FIRST_REFUSAL: Final = 0x80  # a reason code from here on is one (MQTT 5, 2.4)
+_LOGIN_REFUSED: Final = frozenset(
+    {"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned"}
+)
+_VERSION_REFUSED: Final = "Unsupported protocol version"
+
+
+class VersionRefused(LinkLost):
+    """The broker refuses this MQTT version, or says nothing to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as it came; `packet_id` is 0 where the publisher chose QoS 0."""
+
+    topic: str
+    payload: bytes
+    packet_id: int
+    is_dup: bool
+    is_retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told what happens. All are called in the loop's thread, and must not raise."""
+
+    on_message: Callable[[Received], None]
+    on_subscribed: Callable[[int, list[bool]], None]
+    """Request id, and for each of its topics whether the broker granted it."""
+    on_lost: Callable[[LinkLost], None]
+    on_tick: Callable[[], None]
+
+
+class Wire:
+    """One TCP connection that speaks MQTT."""
+
+    def __init__(self, options: MqttDevice, version: str, listener: Listener) -> None:
+        self.where = f"{options.host}:{options.port}"
+        self.is_session_present = False
+        self._options = options
+        self._version = version
+        self._listener = listener
+        self._client = _new_client(options, version)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._is_reading = False
+        self._has_received = False
+        self._closed = asyncio.Event()
+        self._ticking: asyncio.TimerHandle | None = None
+
+    async def connect(self) -> None:
+        """Connect and log in; each within the timeout."""
+        is_connected = self._loop.create_future()
+        self._attach(is_connected)
+        try:
+            await self._dial()
+            self.set_reading(True)
+            if self._client.want_write():
+                self._watch_writing(self._client.socket())
+            async with asyncio.timeout(self._options.timeout_s):
+                await is_connected
+        except TimeoutError as error:
+            self.cut()
+            msg = f"{self.where}: no answer within {self._options.timeout_s:g} s"
+            raise self._unanswered(msg) from error
+        except BaseException:
+            self.cut()
+            raise
+        self._tick()
+
+    async def close(self) -> None:
+        """Send what is still to be said and disconnect; a broker that reads nothing is cut off."""
+        if self._client.socket() is not None and self._client.is_connected():
+            self._client.disconnect()
+            try:
+                async with asyncio.timeout(min(2.0, self._options.timeout_s)):
+                    await self._closed.wait()
+            except TimeoutError:
+                pass  # cut off below
+        self.cut()
+
+    def cut(self) -> None:
+        """Close the socket."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        sock = self._client.socket()
+        if sock is not None:
+            self._forget(sock)
+            sock.close()
+
+    def set_reading(self, wanted: bool) -> None:  # noqa: FBT001, RUF100 - a setter
+        """Read from the network, or leave what comes there."""
+        sock: Any = self._client.socket()
+        if sock is None or wanted == self._is_reading:
+            return
+        if wanted:
+            self._loop.add_reader(sock, self._read)
+        else:
+            self._loop.remove_reader(sock)
+        self._is_reading = wanted
+
+    @property
+    def is_reading(self) -> bool:
+        """Tell whether messages are taken."""
+        return self._is_reading
+
+    def subscribe(self, topics: Sequence[str]) -> int:
+        """Ask for topics; gives the request's id. Raises `LinkLost`."""
+        result, request_id = self._client.subscribe([(topic, QOS) for topic in topics])
+        if request_id is None:
+            msg = f"{self.where}: {error_string(result)}"
+            raise LinkLost(msg)
+        return request_id
+
+    def unsubscribe(self, topic: str) -> None:
+        """Ask for no more messages of a topic."""
+        self._client.unsubscribe(topic)
+
+    def acknowledge(self, packet_id: int) -> None:
+        """Acknowledge a message; nothing happens if the link is gone."""
+        self._client.ack(packet_id, QOS)
+
+    async def _dial(self) -> None:
+        options = self._options
+        is_abandoned = threading.Event()
+        dial = (self._client, options, self._version, is_abandoned)
+        try:
+            async with asyncio.timeout(2 * options.timeout_s):
+                await asyncio.to_thread(_connect, *dial)
+        except TimeoutError as error:
+            msg = f"{self.where}: no connection within {options.timeout_s:g} s"
+            raise LinkLost(msg) from error
+        except (OSError, ValueError) as error:
+            msg = f"{self.where}: {error or type(error).__name__}"
+            raise LinkLost(msg) from error
+        finally:
+            is_abandoned.set()
+
+    def _attach(self, is_connected: asyncio.Future[None]) -> None:
+        client, listener = self._client, self._listener
+
+        def on_connect(_: Client, __: Any, flags: Any, reason: Any, ___: Any) -> None:
+            if is_connected.done():
+                return
+            if reason.is_failure:
+                is_connected.set_exception(self._refusal(str(reason)))
+            else:
+                self.is_session_present = bool(flags.session_present)
+                is_connected.set_result(None)
+
+        def on_disconnect(_: Client, __: Any, flags: Any, reason: Any, ___: Any) -> None:
+            by = "the broker ended" if flags.is_disconnect_packet_from_server else "lost"
+            msg = f"{self.where}: {by} the connection ({reason})"
+            if not is_connected.done():
+                is_connected.set_exception(self._unanswered(msg))
+            listener.on_lost(LinkLost(msg))
+
+        def on_subscribe(_: Client, __: Any, request_id: int, reasons: Any, ___: Any) -> None:
+            granted = [reason.value < _FIRST_REFUSAL for reason in reasons]
+            listener.on_subscribed(request_id, granted)
+
+        client.on_connect = on_connect
+        client.on_disconnect = on_disconnect
+        client.on_subscribe = on_subscribe
+        client.on_message = self._on_message
+        client.on_socket_close = lambda _, __, sock: self._forget(sock)
+        client.on_socket_register_write = lambda _, __, sock: self._watch_writing(sock)
+        client.on_socket_unregister_write = lambda _, __, sock: _unwatch(self._loop, sock)
+
+    def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
+        self._has_received = True
+        self._listener.on_message(_received(message))
+
+    def _watch_writing(self, sock: Any) -> None:
+        # In the thread that connects, the first packet only waits: an abandoned connect stays mute
+        # and so cannot take the session over from a later one.
+        if threading.get_ident() == self._thread:
+            self._loop.add_writer(sock, self._client.loop_write)
+
+    def _forget(self, sock: Any) -> None:
+        self._is_reading = False
+        if threading.get_ident() == self._thread:
+            if sock.fileno() >= 0:
+                self._loop.remove_reader(sock)
+            _unwatch(self._loop, sock)
+            self._closed.set()
+
+    def _read(self) -> None:
+        for _ in range(_BURST):
+            self._has_received = False
+            self._client.loop_read()
+            if not (self._has_received and self._is_reading):
+                return
+
+    def _tick(self) -> None:
+        self._client.loop_misc()
+        self._listener.on_tick()
+        self._ticking = self._loop.call_later(_TICK_S, self._tick)
+
+    def _refusal(self, reason: str) -> DriverError:
+        if reason == _VERSION_REFUSED:
+            return VersionRefused(f"{self.where}: does not speak MQTT {self._version}")
+        if reason in _LOGIN_REFUSED:
+            return Refused(f"{self.where}: the broker refuses the login: {reason}")
+        return LinkLost(f"{self.where}: the broker refuses the connection: {reason}")
+
+    def _unanswered(self, msg: str) -> LinkLost:
+        return VersionRefused(msg) if self._version == "5" else LinkLost(msg)
+
+
+def _new_client(options: MqttDevice, version: str) -> Client:
+    is_5 = version == "5"
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=options.client_id,
+        clean_session=None if is_5 else False,
+        protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
+        reconnect_on_failure=False,
+        manual_ack=True,
+    )
+    client.connect_timeout = options.timeout_s
+    if options.username is not None:
+        password = options.password.get_secret_value() if options.password is not None else None
+        client.username_pw_set(options.username, password)
+    return client
+
+
+def _connect(
+    client: Client, options: MqttDevice, version: str, is_abandoned: threading.Event
+) -> None:
+    """Connect TCP, blocking; leaves no socket open if nobody waits for it any more."""
+    host, port, keepalive_s = options.host, options.port, options.keepalive_s
+    if version == "5":
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
+        properties.SessionExpiryInterval = options.session_expiry_s
+        properties.ReceiveMaximum = options.max_in_flight
+        client.connect(host, port, keepalive_s, clean_start=False, properties=properties)
+    else:
+        client.connect(host, port, keepalive_s)
+    sock = client.socket()
+    if is_abandoned.is_set() and sock is not None:
+        sock.close()
+
+
+def _received(message: MQTTMessage) -> Received:
+    try:
+        topic = message.topic
+    except UnicodeDecodeError:
+        topic = ""  # no topic of ours
+    packet_id = message.mid if message.qos else 0
+    return Received(topic, bytes(message.payload), packet_id, message.dup, message.retain)
+
+
+def _unwatch(loop: asyncio.AbstractEventLoop, sock: Any) -> None:
+    if sock.fileno() >= 0:
+        loop.remove_writer(sock)
