@@ -5,7 +5,7 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,24 +20,20 @@ PING_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """One address and what answers there; `setting` names the setting that holds the port."""
+class Door:
+    """An address to listen on; `setting` names the setting that holds its port."""
 
     name: str
     setting: str
     host: str
     port: int
-    app: Any
-    tls: ssl.SSLContext | None = None
-    websockets: type[asyncio.Protocol] | str = "websockets-sansio"
-    max_message_bytes: int = MAX_FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A listener that holds its port; `port` is the real one where 0 was asked for."""
+    """A door that holds its port; `port` is the real one where 0 was asked for."""
 
-    listener: Listener
+    door: Door
     socket: socket.socket
 
     @property
@@ -46,37 +42,47 @@ class Bound:
         return int(self.socket.getsockname()[1])
 
 
-def bind(listener: Listener) -> Bound:
-    """Take the listener's port.
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What answers at a door."""
+
+    app: Any
+    tls: ssl.SSLContext | None = None
+    websockets: type[asyncio.Protocol] | str = "websockets-sansio"
+    max_message_bytes: int = MAX_FRAME_BYTES
+
+
+def bind(door: Door) -> Bound:
+    """Take the door's port.
 
     Raises `SettingsError` that names address, setting and what to do, where that fails.
     """
     try:
-        family = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM)[0][0]
+        family = socket.getaddrinfo(door.host, door.port, type=socket.SOCK_STREAM)[0][0]
         made = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise _refuse(listener, error) from error
+        raise _refuse(door, error) from error
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((listener.host, listener.port))
+        made.bind((door.host, door.port))
         made.listen(2048)
         made.setblocking(False)
     except OSError as error:
         made.close()
-        raise _refuse(listener, error) from error
-    return Bound(listener, made)
+        raise _refuse(door, error) from error
+    return Bound(door, made)
 
 
 @contextlib.asynccontextmanager
-async def serving(bound: Sequence[Bound], stop_s: float) -> AsyncIterator[None]:
-    """Serve all listeners until the context ends; then give open requests `stop_s` seconds.
+async def serving(sites: Mapping[Bound, Site], stop_s: float) -> AsyncIterator[None]:
+    """Serve all sites until the context ends; then give open requests `stop_s` seconds.
 
     A server that ends by itself ends the context with its error.
     """
-    servers = [_Server(_config(each, stop_s)) for each in bound]
+    servers = [_Server(_config(site, stop_s)) for site in sites.values()]
     async with asyncio.TaskGroup() as group:
-        for server, each in zip(servers, bound, strict=True):
-            group.create_task(server.serve([each.socket]), name=each.listener.name)
+        for server, bound in zip(servers, sites, strict=True):
+            group.create_task(server.serve([bound.socket]), name=bound.door.name)
         try:
             async with asyncio.timeout(30):
                 await asyncio.gather(*(server.up.wait() for server in servers))
@@ -102,15 +108,14 @@ class _Server(uvicorn.Server):
         self.up.set()
 
 
-def _config(bound: Bound, stop_s: float) -> uvicorn.Config:
-    listener = bound.listener
-    tls = listener.tls
+def _config(site: Site, stop_s: float) -> uvicorn.Config:
+    tls = site.tls
     return uvicorn.Config(
-        listener.app,
+        site.app,
         interface="asgi3",
         http="httptools",
-        ws=listener.websockets,
-        ws_max_size=listener.max_message_bytes,
+        ws=site.websockets,
+        ws_max_size=site.max_message_bytes,
         ws_ping_interval=PING_INTERVAL_S,
         ws_ping_timeout=PING_TIMEOUT_S,
         ws_per_message_deflate=False,
@@ -124,21 +129,17 @@ def _config(bound: Bound, stop_s: float) -> uvicorn.Config:
     )
 
 
-def _refuse(listener: Listener, error: OSError) -> SettingsError:
-    where = f"{listener.host}:{listener.port}"
-    name = variable(listener.setting)
+def _refuse(door: Door, error: OSError) -> SettingsError:
+    where = f"{door.host}:{door.port}"
+    name = variable(door.setting)
     if error.errno == errno.EADDRINUSE:
         problem = (
-            f"{listener.name}: {where} is in use by another program. "
+            f"{door.name}: {where} is in use by another program. "
             f"Stop that program, or choose a free port by {name}."
         )
     elif error.errno == errno.EACCES:
-        problem = (
-            f"{listener.name}: not allowed to listen on {where}. Choose another port by {name}."
-        )
+        problem = f"{door.name}: not allowed to listen on {where}. Choose another port by {name}."
     else:
-        host = name.replace("_PORT", "_HOST") if "_PORT" in name else variable("host")
-        problem = (
-            f"{listener.name}: cannot listen on {where}: {error.strerror}. See {host}, {name}."
-        )
+        host = name.replace("PORT", "HOST")
+        problem = f"{door.name}: cannot listen on {where}: {error.strerror}. See {host}, {name}."
     return SettingsError("network", [problem])

@@ -25,6 +25,11 @@ class Settings(BaseSettings):
         default=None,
         description="Postgres to use, as a URL. Empty: central starts one of its own under `data`.",
     )
+    owner_dsn: SecretStr | None = Field(
+        default=None,
+        description="The same database as its owner: for migrations and new projects. Needed with "
+        "`dsn` by `setup`, and to bring the database up to date at a start.",
+    )
     host: str = Field(default="127.0.0.1", description="Address of the page and the human API.")
     port: int = Field(default=8080, ge=0, le=65_535, description="Port of page and human API.")
     link_host: str = Field(default="127.0.0.1", description="Address gateways connect to.")

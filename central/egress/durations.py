@@ -4,11 +4,12 @@ import re
 from datetime import timedelta
 from typing import Final
 
-PATTERN: Final = r"^P(?=\d|T\d)(\d{1,3}D)?(T(?=\d)(\d{1,4}H)?(\d{1,5}M)?(\d{1,6}S)?)?$"
+PATTERN: Final = r"^P[0-9DTHMS]+$"
+"""What a schema can say of the form; `parse_duration` says the rest."""
 
 _FORM: Final = re.compile(
-    r"^P(?=\d|T\d)(?:(?P<days>\d{1,3})D)?"
-    r"(?:T(?=\d)(?:(?P<hours>\d{1,4})H)?(?:(?P<minutes>\d{1,5})M)?(?:(?P<seconds>\d{1,6})S)?)?$"
+    r"P(?=\d|T\d)(?:(?P<days>\d{1,3})D)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d{1,4})H)?(?:(?P<minutes>\d{1,5})M)?(?:(?P<seconds>\d{1,6})S)?)?"
 )
 
 
@@ -17,7 +18,7 @@ def parse_duration(text: str) -> timedelta:
 
     Raises ValueError with what is expected.
     """
-    match = _FORM.match(text)
+    match = _FORM.fullmatch(text)
     if match is None:
         msg = f"{text!r} is not a duration like PT1M, PT15M, PT1H or P1D"
         raise ValueError(msg)

@@ -20,7 +20,7 @@ from central.messaging.records import (
 )
 from central.messaging.topics import TopicKind, topic
 from central.storage.catalogue import Gateway
-from central.storage.database import DatabaseAway
+from central.storage.database import DatabaseAway, TransactionClash
 from shared import batch as bodies
 from shared.clock import Clock
 from shared.columns import Columns
@@ -77,7 +77,7 @@ class Intake:
             return await self._take(gateway, batch)
         except LogAway:
             return self._put_off(batch, "log_away")
-        except DatabaseAway:
+        except (DatabaseAway, TransactionClash):
             return self._put_off(batch, "database_away")
 
     async def _take(self, gateway: Gateway, batch: Batch) -> Frame:

@@ -7,8 +7,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from central.ingress.session import LinkSession, Peer, Services
+from central.ingress.hand import Services
+from central.ingress.session import LinkSession
 from central.ingress.tls import peer_certificate
+from central.ingress.wire import Peer
 from central.storage.catalogue import identify
 from central.storage.database import DatabaseAway, Pool
 from shared.clock import from_datetime
@@ -46,7 +48,7 @@ class LinkEndpoint:
             return
         await websocket.accept(subprotocol=SUBPROTOCOL)
         with metrics.sessions.track_inprogress():
-            await LinkSession(websocket, peer, self._services).run()
+            await LinkSession(websocket, peer, self._services, self._pool).run()
 
     async def _identify(self, websocket: WebSocket) -> Peer:
         certificate = peer_certificate(websocket.scope)

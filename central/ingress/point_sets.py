@@ -62,10 +62,12 @@ def check(frame: PointSetFrame) -> PointSet:
     where the hash is not that of the points.
     """
     for key, unit, _, _ in frame.points:
-        if not 1 <= len(key) <= KEY_LENGTH or not _KEY.match(key):
+        if not 1 <= len(key) <= KEY_LENGTH or not _KEY.fullmatch(key):
             raise FrameInvalid("bad_point", f"key {key[:40]!r} breaks the form of keys")
-        if len(unit) > UNIT_LENGTH:
-            raise FrameInvalid("bad_point", f"unit of {key!r} is longer than {UNIT_LENGTH}")
+        if len(unit) > UNIT_LENGTH or not unit.isprintable():
+            raise FrameInvalid(
+                "bad_point", f"unit of {key!r} is not up to {UNIT_LENGTH} printable characters"
+            )
     try:
         point_set = PointSet.from_rows(frame.points)
     except ValueError as error:

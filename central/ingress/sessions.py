@@ -3,12 +3,14 @@
 import asyncio
 from typing import Final, Protocol
 
-from central.storage.catalogue import refused_fingerprints
-from central.storage.database import DatabaseAway, Pool
+from central.storage.catalogue import note_seen, refused_fingerprints
+from central.storage.database import DatabaseAway, Pool, TransactionClash
+from shared.clock import Clock, to_datetime
 from shared.logs import get
 
 FENCED: Final = 4409
 REVOKED: Final = 4403
+SEEN_S: Final = 5.0
 
 logger = get("ingress.sessions")
 
@@ -26,11 +28,13 @@ class Session(Protocol):
 class LiveSessions:
     """Sessions by gateway, and the certificates that are refused from now on."""
 
-    def __init__(self, pool: Pool, poll_s: float) -> None:
+    def __init__(self, pool: Pool, clock: Clock, poll_s: float) -> None:
         self._pool = pool
+        self._clock = clock
         self._poll_s = poll_s
         self._sessions: dict[int, Session] = {}
         self._denied: frozenset[bytes] = frozenset()
+        self._noted_s = -SEEN_S
         self._away = False
 
     def __len__(self) -> int:
@@ -66,7 +70,8 @@ class LiveSessions:
         while True:
             try:
                 await self.look()
-            except DatabaseAway as error:
+                await self._note_seen()
+            except (DatabaseAway, TransactionClash) as error:
                 if not self._away:
                     logger.warning("revocations not read: database away", error=str(error))
                 self._away = True
@@ -75,3 +80,9 @@ class LiveSessions:
                     logger.info("revocations are read again")
                 self._away = False
             await asyncio.sleep(self._poll_s)
+
+    async def _note_seen(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._sessions and now_s - self._noted_s >= SEEN_S:
+            self._noted_s = now_s
+            await note_seen(self._pool, list(self._sessions), to_datetime(self._clock.now_us()))

@@ -1,0 +1,131 @@
+"""The batches one session has in hand: received, not yet answered. Bounded by count and bytes."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from central.ingress.intake import Intake
+from central.ingress.metrics import IngressMetrics
+from central.ingress.point_sets import PointSets
+from central.ingress.receipts import Feed, ReceiptPoller
+from central.ingress.sessions import LiveSessions
+from central.ingress.wire import INVALID, FrameSocket, SessionEnd
+from central.settings import Settings
+from central.storage.database import DatabaseAway, TransactionClash
+from shared.clock import Clock
+from shared.errors import FrameInvalid
+from shared.link import MAX_BODY_BYTES, Batch, NeedPointSet, PointSetFrame, RetryAfter
+
+BUSY_S: Final = 0.5
+AWAY_S: Final = 2.0
+MAX_EPOCHS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every session works with."""
+
+    settings: Settings
+    clock: Clock
+    intake: Intake
+    point_sets: PointSets
+    receipts: ReceiptPoller
+    live: LiveSessions
+    metrics: IngressMetrics
+
+
+class Hand:
+    """Takes batches up and answers each once, or holds it until its point set is known.
+
+    A batch that finds the hand full, by count or by bytes, is answered `retry_after`, busy.
+    """
+
+    def __init__(self, socket: FrameSocket, feed: Feed, services: Services) -> None:
+        settings = services.settings
+        self._socket = socket
+        self._feed = feed
+        self._services = services
+        self._most = settings.batches_in_hand
+        self._most_bytes = 2 * max(settings.window_bytes, MAX_BODY_BYTES)
+        self._waiting: asyncio.Queue[Batch] = asyncio.Queue(self._most)
+        self._held: dict[bytes, list[Batch]] = {}
+        self._count = 0
+        self._bytes = 0
+
+    async def pick_up(self, batch: Batch) -> None:
+        """Take a batch in hand, or put it off."""
+        is_full = self._count >= self._most
+        if is_full or (self._count and self._bytes + len(batch.body) > self._most_bytes):
+            await self._put_off(batch, BUSY_S, "busy")
+            return
+        self._count += 1
+        self._bytes += len(batch.body)
+        self._services.metrics.in_hand.inc()
+        self._waiting.put_nowait(batch)
+
+    async def learn(self, frame: PointSetFrame) -> None:
+        """Keep a point set and let go on the batches that were held for it."""
+        try:
+            await self._services.point_sets.keep(self._feed.gateway, frame)
+        except FrameInvalid as error:
+            raise SessionEnd(INVALID, str(error)) from error
+        except (DatabaseAway, TransactionClash):
+            for batch in self._held.pop(frame.hash, []):
+                self._let_go(batch)
+                await self._put_off(batch, AWAY_S, "database_away")
+            return
+        for batch in self._held.pop(frame.hash, []):
+            self._waiting.put_nowait(batch)
+
+    async def work(self) -> None:
+        """Answer batches until the session ends; several may run at once."""
+        while True:
+            batch = await self._waiting.get()
+            with self._services.metrics.publish_seconds.time():
+                await self._answer(batch)
+
+    def drop(self) -> None:
+        """Forget what is in hand: the session ended, its gateway sends it again."""
+        self._services.metrics.in_hand.dec(self._count)
+        self._count = 0
+
+    async def _answer(self, batch: Batch) -> None:
+        if await self._is_settled(batch):
+            self._services.metrics.batches.labels("settled").inc()
+            self._let_go(batch)
+            self._feed.repeat(batch.epoch, batch.seq)
+            return
+        answer = await self._services.intake.take(self._feed.gateway, batch)
+        if isinstance(answer, NeedPointSet):
+            await self._hold(batch, answer)
+            return
+        self._let_go(batch)
+        await self._socket.send(answer)
+
+    async def _is_settled(self, batch: Batch) -> bool:
+        told = self._feed.told
+        if not told.knows(batch.epoch):
+            if len(told) >= MAX_EPOCHS:
+                raise SessionEnd(INVALID, f"more than {MAX_EPOCHS} epochs in one session")
+            try:
+                await self._services.receipts.follow(self._feed, [batch.epoch])
+            except DatabaseAway:
+                return False  # the intake meets the same outage and answers for it
+        return told.is_settled(batch.epoch, batch.seq)
+
+    async def _hold(self, batch: Batch, need: NeedPointSet) -> None:
+        is_asked = need.hash in self._held
+        self._held.setdefault(need.hash, []).append(batch)
+        if not is_asked:
+            await self._socket.send(need)
+
+    def _let_go(self, batch: Batch) -> None:
+        self._count -= 1
+        self._bytes -= len(batch.body)
+        self._services.metrics.in_hand.dec()
+
+    async def _put_off(self, batch: Batch, seconds: float, reason: str) -> None:
+        self._services.metrics.batches.labels("put_off").inc()
+        await self._socket.send(
+            RetryAfter(epoch=batch.epoch, seq=batch.seq, seconds=seconds, reason=reason)
+        )
