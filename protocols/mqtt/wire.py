@@ -172,8 +172,9 @@ class Wire:
                 is_connected.set_result(None)
 
         def on_disconnect(_: Client, __: Any, flags: Any, reason: Any, ___: Any) -> None:
-            by = "the broker ended" if flags.is_disconnect_packet_from_server else "lost"
-            msg = f"{self.where}: {by} the connection ({reason})"
+            msg = f"{self.where}: lost the connection"
+            if flags.is_disconnect_packet_from_server:
+                msg = f"{self.where}: the broker ended the connection: {reason}"
             if not is_connected.done():
                 is_connected.set_exception(self._unanswered(msg))
             listener.on_lost(LinkLost(msg))

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import anyio
 import pytest
@@ -162,7 +162,7 @@ def _unpack(root: Path) -> None:
 
 async def publish(port: int, topic: str, *payloads: str | bytes, retain: bool = False) -> None:
     """Publish with QoS 1 and wait until the broker has it all."""
-    messages = [(topic, payload, QOS, retain) for payload in payloads]
+    messages: list[Any] = [(topic, payload, QOS, retain) for payload in payloads]
     await asyncio.to_thread(paho_publish.multiple, messages, hostname=HOST, port=port)
 
 
