@@ -13,8 +13,6 @@ from shared.quality import Reason, bad
 FUNCTION: Final[dict[Table, int]] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 HEADER_BYTES: Final = 7
 ILLEGAL_ADDRESS: Final = 2
-GATEWAY_CODES: Final = frozenset({0x0A, 0x0B})
-"""Exceptions of a gateway in between: the device behind it was not reached."""
 
 _HEADER: Final = struct.Struct(">HHHB")
 _REQUEST: Final = struct.Struct(">BHH")
@@ -22,6 +20,7 @@ _MIN_LENGTH: Final = 3
 """Unit, function and one byte more: an answer shorter than an exception is none."""
 _MAX_LENGTH: Final = 254
 _EXCEPTION_BIT: Final = 0x80
+_GATEWAY_CODES: Final = frozenset({0x0A, 0x0B})
 _REASONS: Final = {
     ILLEGAL_ADDRESS: Reason.WRONG_ADDRESS,
     0x0A: Reason.LINK_DOWN,
@@ -63,6 +62,11 @@ def read_header(data: bytes | bytearray, at: int = 0) -> tuple[int, int]:
         msg = f"protocol id {protocol}, length {length}"
         raise NotModbus(msg)
     return transaction, length + HEADER_BYTES - 1
+
+
+def is_from_gateway(pdu: bytes) -> bool:
+    """Tell whether a gateway in between says that it did not reach the device."""
+    return pdu[0] >= _EXCEPTION_BIT and pdu[1] in _GATEWAY_CODES
 
 
 def answer_data(pdu: bytes, table: Table, count: int) -> bytes:

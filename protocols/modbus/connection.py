@@ -1,76 +1,93 @@
 """One Modbus TCP connection: one request in flight, answers matched by their transaction id.
 
-A connection that broke, timed out or spoke nonsense is closed and stays so: every later request
+A connection that broke, timed out or spoke nonsense is closed and stays so: whatever is asked later
 raises `LinkLost` with the first cause. It does not reconnect; a new connection is a new object.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, Self, cast
 
-from protocols.modbus.codec import HEADER_BYTES, NotModbus, frame, read_header
+from protocols.modbus.codec import HEADER_BYTES, NotModbus, frame, is_from_gateway, read_header
+from protocols.modbus.options import ModbusDeviceOptions
 from shared.errors import LinkLost
 
 _TRANSACTIONS: Final = 0x1_0000
+_BUFFER_BYTES: Final = 8 * 1024
 
 
 @dataclass(slots=True, eq=False)
 class _Exchange:
-    transaction: int
-    answer: asyncio.Future[bytes]
-    timer: asyncio.TimerHandle
+    """Requests that are made one after the other, and the answers so far."""
+
+    pdus: Sequence[bytes]
+    future: asyncio.Future[list[bytes]]
+    answers: list[bytes] = field(default_factory=list)
+    is_abandoned: bool = False
 
 
-class Connection(asyncio.Protocol):
-    """The client side of one Modbus TCP connection."""
+class Connection(asyncio.BufferedProtocol):
+    """The client side of one Modbus TCP connection.
 
-    def __init__(self, peer: str) -> None:
-        """Make a connection that is not open yet; `peer` names it in errors."""
+    The next request leaves as soon as an answer has come, without a turn of the event loop between:
+    that, and a receive buffer of its own, is most of what makes it cheap.
+    """
+
+    def __init__(self, options: ModbusDeviceOptions) -> None:
+        """Make a connection that is not open yet."""
         self._loop = asyncio.get_running_loop()
-        self._peer = peer
+        self._peer = f"{options.host}:{options.port}"
+        self._unit = options.unit
+        self._timeout_s = options.timeout_s
         self._transport: asyncio.Transport | None = None
         self._closed = self._loop.create_future()
         self._lost: str | None = None
-        self._buffer = bytearray()
+        self._data = bytearray(_BUFFER_BYTES)
+        self._view = memoryview(self._data)
+        self._filled = 0
         self._transaction = 0
-        self._exchange: _Exchange | None = None
         self._foreign: int | None = None
+        self._exchange: _Exchange | None = None
+        self._deadline_s = 0.0
+        self._watch: asyncio.TimerHandle | None = None
 
     @classmethod
-    async def open(cls, host: str, port: int, timeout_s: float) -> Self:
-        """Connect within `timeout_s`; raises `LinkLost` that says what to look at."""
-        peer = f"{host}:{port}"
+    async def open(cls, options: ModbusDeviceOptions) -> Self:
+        """Connect within `connect_timeout_s`; raises `LinkLost` that says what to look at."""
+        host, port, timeout_s = options.host, options.port, options.connect_timeout_s
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                _, connection = await loop.create_connection(lambda: cls(peer), host, port)
+                _, connection = await loop.create_connection(lambda: cls(options), host, port)
         except TimeoutError as error:
-            msg = f"Modbus {peer}: no connection within {timeout_s:g} s; is the device reachable?"
+            msg = f"Modbus {host}:{port}: no connection within {timeout_s:g} s; is it reachable?"
             raise LinkLost(msg) from error
         except (OSError, UnicodeError) as error:
-            msg = f"Modbus {peer}: cannot connect: {error}; check address, port and device"
+            msg = f"Modbus {host}:{port}: cannot connect: {error}; check address, port and device"
             raise LinkLost(msg) from error
         return connection
 
-    async def request(self, unit: int, pdu: bytes, timeout_s: float) -> bytes:
-        """Send a request and give the PDU of its answer; raises `LinkLost`.
+    async def ask(self, pdus: Sequence[bytes]) -> list[bytes]:
+        """Make the requests one after the other and give the answers' PDUs; raises `LinkLost`.
 
-        The caller makes one request at a time. A request that was cancelled is still with the
-        device: the next one first waits for that answer, which is thrown away.
+        A gateway's "device not reached" ends the row early: it would take as long for every other
+        request. The caller asks once at a time. When it is cancelled, the request under way is
+        still with the device: the next one first waits for that answer, which is thrown away.
         """
         if self._exchange is not None:
-            await asyncio.wait([self._exchange.answer])
+            await asyncio.wait([self._exchange.future])
         if self._lost is not None or self._transport is None:
             raise LinkLost(self._lost or f"Modbus {self._peer}: not connected")
-        self._transaction = (self._transaction + 1) % _TRANSACTIONS
-        answer: asyncio.Future[bytes] = self._loop.create_future()
-        timer = self._loop.call_later(timeout_s, self._time_out, timeout_s)
-        exchange = self._exchange = _Exchange(self._transaction, answer, timer)
-        self._transport.write(frame(self._transaction, unit, pdu))
+        if not pdus:
+            return []
+        exchange = self._exchange = _Exchange(pdus, self._loop.create_future())
+        self._send(pdus[0])
         try:
-            return await answer
+            return await exchange.future
         except asyncio.CancelledError:
-            exchange.answer = self._loop.create_future()  # what the next request waits for
+            exchange.is_abandoned = True
+            exchange.future = self._loop.create_future()  # what the next request waits for
             raise
 
     async def close(self) -> None:
@@ -89,39 +106,65 @@ class Connection(asyncio.Protocol):
         if not self._closed.done():
             self._closed.set_result(None)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the free rest of the buffer; a frame's 260 bytes always fit."""
+        return self._view[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Cut frames out of the stream; an incomplete one waits for its rest."""
-        buffer = self._buffer
-        buffer += data
+        end = self._filled + nbytes
         at = 0
-        while len(buffer) - at >= HEADER_BYTES:
+        while end - at >= HEADER_BYTES:
             try:
-                transaction, size = read_header(buffer, at)
+                transaction, size = read_header(self._data, at)
             except NotModbus as error:
                 self._give_up(f"this is no Modbus TCP answer ({error}); check address and port")
                 return
-            if len(buffer) - at < size:
+            if end - at < size:
                 break
-            self._deliver(transaction, bytes(buffer[at + HEADER_BYTES : at + size]))
+            self._deliver(transaction, bytes(self._view[at + HEADER_BYTES : at + size]))
             at += size
-        del buffer[:at]
+        self._filled = end - at
+        if at and self._filled:
+            self._data[: self._filled] = self._data[at:end]
+
+    def _send(self, pdu: bytes) -> None:
+        assert self._transport is not None  # noqa: S101 - `ask` looked
+        self._transaction = (self._transaction + 1) % _TRANSACTIONS
+        self._foreign = None
+        self._deadline_s = self._loop.time() + self._timeout_s
+        if self._watch is None:
+            self._watch = self._loop.call_at(self._deadline_s, self._look)
+        self._transport.write(frame(self._transaction, self._unit, pdu))
 
     def _deliver(self, transaction: int, pdu: bytes) -> None:
-        """Hand an answer to the request that waits for it; drop what nobody waits for."""
+        """Hand an answer to the exchange that waits for it; drop what nobody waits for."""
         exchange = self._exchange
-        if exchange is None or exchange.transaction != transaction:
+        if exchange is None or transaction != self._transaction:
             self._foreign = transaction
             return
-        self._settle(exchange)
-        if not exchange.answer.done():  # done already: cancelled in this very turn of the loop
-            exchange.answer.set_result(pdu)
+        exchange.answers.append(pdu)
+        done = len(exchange.answers)
+        if done < len(exchange.pdus) and not exchange.is_abandoned and not is_from_gateway(pdu):
+            self._send(exchange.pdus[done])
+            return
+        self._exchange = None
+        if not exchange.future.done():  # done already: cancelled in this very turn of the loop
+            exchange.future.set_result(exchange.answers)
 
-    def _time_out(self, timeout_s: float) -> None:
-        waited = f"no answer within {timeout_s:g} s"
-        if self._foreign is not None and self._exchange is not None:
+    def _look(self) -> None:
+        """Give up if the deadline has passed; one timer serves many requests."""
+        self._watch = None
+        if self._exchange is None:
+            return
+        if self._loop.time() < self._deadline_s:
+            self._watch = self._loop.call_at(self._deadline_s, self._look)
+            return
+        waited = f"no answer within {self._timeout_s:g} s"
+        if self._foreign is not None:
             waited += (
                 f" (an answer came with transaction id {self._foreign} instead of"
-                f" {self._exchange.transaction})"
+                f" {self._transaction})"
             )
         self._give_up(waited)
 
@@ -131,15 +174,11 @@ class Connection(asyncio.Protocol):
             self._lost = f"Modbus {self._peer}: {cause}"
         if self._transport is not None:
             self._transport.abort()
-        self._buffer.clear()
-        exchange = self._exchange
-        if exchange is not None:
-            self._settle(exchange)
-            if not exchange.answer.done():
-                exchange.answer.set_exception(LinkLost(self._lost))
-                exchange.answer.exception()  # asked for here: a cancelled request asks no more
-
-    def _settle(self, exchange: _Exchange) -> None:
-        exchange.timer.cancel()
-        self._exchange = None
-        self._foreign = None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._filled = 0
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and not exchange.future.done():
+            exchange.future.set_exception(LinkLost(self._lost))
+            exchange.future.exception()  # asked for here: a cancelled request asks no more

@@ -76,16 +76,18 @@ class Plan:
             column[hole.block.rows] = WRONG_ADDRESS
         return column
 
-    def halve(self, at: int) -> None:
-        """Replace block `at`, which the device refused, by two blocks of half its spans."""
-        self._refuse(self.blocks[at].span)
-        spans = self.blocks[at].spans
-        middle = middle_of(spans)
-        self.blocks[at : at + 1] = [self._block(spans[:middle]), self._block(spans[middle:])]
+    def halve(self, block: Block) -> tuple[Block, Block]:
+        """Replace a block that the device refused by two blocks of half its spans."""
+        self._refuse(block.span)
+        middle = middle_of(block.spans)
+        halves = self._block(block.spans[:middle]), self._block(block.spans[middle:])
+        at = self.blocks.index(block)
+        self.blocks[at : at + 1] = halves
+        return halves
 
-    def bury(self, at: int, now_s: float) -> None:
-        """Take block `at`, of one span, out of the reads: it is a hole."""
-        block = self.blocks.pop(at)
+    def bury(self, block: Block, now_s: float) -> None:
+        """Take a block of one span out of the reads: it is a hole."""
+        self.blocks.remove(block)
         self._refuse(block.span)
         self.holes.append(Hole(block, now_s + self._device.retry_holes_s))
 

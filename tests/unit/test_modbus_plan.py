@@ -96,9 +96,9 @@ def isolate(plan: Plan, holes: set[int]) -> int:
         if not holes & set(range(block.span.start, block.span.end)):
             at += 1
         elif len(block.spans) > 1:
-            plan.halve(at)
+            plan.halve(plan.blocks[at])
         else:
-            plan.bury(at, now_s=0)
+            plan.bury(block, now_s=0)
     plan.tidy()
     return requests
 
@@ -141,7 +141,7 @@ def test_a_device_that_takes_small_requests_only_is_learned_in_a_few_reads() -> 
         while at < len(plan.blocks):
             if plan.blocks[at].count > 30:
                 refused[-1] += 1
-                plan.halve(at)
+                plan.halve(plan.blocks[at])
             else:
                 at += 1
         plan.tidy()
