@@ -1,0 +1,1 @@
+"""Measurements against baselines: `python -m bench`; see README.md."""
