@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Path
+from fastapi import APIRouter, Depends, Path
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.requests import HTTPConnection
@@ -104,13 +104,32 @@ POLICIES: Final = {
 }
 
 
-def policy_of(route: Any) -> str | None:
-    """Tell the strictest policy a route declares; None where it declares none."""
-    if not isinstance(route, APIRoute | APIWebSocketRoute):
-        return None
-    found = {POLICIES[call] for call in _calls(route.dependant) if call in POLICIES}
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A route and the policy it declares; None where it declares none."""
+
+    path: str
+    methods: frozenset[str]
+    policy: str | None
+
+
+def declared(router: APIRouter) -> list[Declared]:
+    """List the routes of a router with the strictest policy each declares."""
+    found: list[Declared] = []
+    shared = [each.dependency for each in router.dependencies]
+    for route in router.routes:
+        calls = list(shared)
+        if isinstance(route, APIRoute | APIWebSocketRoute):
+            calls.extend(_calls(route.dependant))
+        methods = frozenset(getattr(route, "methods", None) or {"WEBSOCKET"})
+        found.append(Declared(getattr(route, "path", ""), methods, _strictest(calls)))
+    return found
+
+
+def _strictest(calls: list[Any]) -> str | None:
+    names = {POLICIES[call] for call in calls if call in POLICIES}
     for name in ("project_reader", "session_holder", "open_to_all"):
-        if name in found:
+        if name in names:
             return name
     return None
 

@@ -1,14 +1,14 @@
 """The application people and programs call: policies, problems, headers, and OpenAPI 3.1."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from central.access import COOKIE, Doorkeeper, policy_of
+from central.access import COOKIE, Declared, Doorkeeper, declared
 from central.problems import install, respond
 from central.storage.database import Pool
 
@@ -38,21 +38,18 @@ def human_app(pool: Pool, names: Sequence[str], routers: Sequence[APIRouter]) ->
     )
     app.state.doorkeeper = Doorkeeper(pool)
     install(app)
+    routes = [route for router in routers for route in declared(router)]
+    refuse_undeclared(routes)
     for router in routers:
         app.include_router(router)
-    refuse_undeclared(app)
     app.add_middleware(HostAndHeaders, names=names)
-    _describe_access(app)
+    _describe_access(app, {route.path for route in routes if route.policy != "open_to_all"})
     return app
 
 
-def refuse_undeclared(app: FastAPI) -> None:
-    """Raise ValueError where a route of ours declares no policy."""
-    bare = [
-        route.path  # type: ignore[attr-defined]  # all but mounts have one, and there are none
-        for route in app.routes
-        if policy_of(route) is None and getattr(route, "path", "") != OPENAPI_PATH
-    ]
+def refuse_undeclared(routes: Sequence[Declared]) -> None:
+    """Raise ValueError where a route declares no policy: it would be open by forgetting."""
+    bare = [route.path for route in routes if route.policy is None]
     if bare:
         msg = f"routes without a policy: {bare}"
         raise ValueError(msg)
@@ -106,26 +103,21 @@ def _is_own(origin: str | None, host: str) -> bool:
     return origin is None or origin.partition("://")[2] == host
 
 
-def _describe_access(app: FastAPI) -> None:
+def _describe_access(app: FastAPI, guarded: AbstractSet[str]) -> None:
     write = app.openapi
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = write()
-            components = schema.setdefault("components", {})
-            components["securitySchemes"] = {
-                "key": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
-            }
-            for route in app.routes:
-                if isinstance(route, APIRoute) and policy_of(route) != "open_to_all":
-                    _ask_for_access(schema["paths"].get(route.path, {}))
-        schema_now: dict[str, Any] = app.openapi_schema or {}
-        return schema_now
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        schema = write()
+        schema.setdefault("components", {})["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer"},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        for path, operations in schema["paths"].items():
+            if path in guarded:
+                for operation in operations.values():
+                    operation["security"] = [{"key": []}, {"session": []}]
+        return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
-
-
-def _ask_for_access(path: dict[str, Any]) -> None:
-    for operation in path.values():
-        operation["security"] = [{"key": []}, {"session": []}]
