@@ -60,14 +60,15 @@ class _Comparison:
             return self.compare(reader["items"], writer["items"], f"{where}[]")
         if kind == "map":
             return self.compare(reader["values"], writer["values"], f"{where}{{}}")
-        if kind not in _NAMED:
-            return []
+        return self._compare_named(reader, writer, where) if kind in _NAMED else []
+
+    def _compare_named(self, reader: Any, writer: Any, where: str) -> list[str]:
         if _short(reader) != _short(writer) and writer["name"] not in reader.get("aliases", []):
             return [f"{where}: {writer['name']} became {reader['name']}"]
-        if kind == "fixed":
+        if _kind(reader) == "fixed":
             same = reader["size"] == writer["size"]
             return [] if same else [f"{where}: the size of {reader['name']} changed"]
-        if kind == "enum":
+        if _kind(reader) == "enum":
             return _compare_enums(reader, writer, where)
         return self._compare_records(reader, writer, where)
 

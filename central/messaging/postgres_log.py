@@ -26,7 +26,7 @@ PARTITION: Final = 0
 MAX_WAITING: Final = 1_000
 MAX_TOGETHER: Final = 64
 READ_ROWS: Final = 500
-POLL_S: Final = 0.1
+POLL_S: Final = 0.2
 
 _APPEND: Final = """
 WITH given AS (
@@ -106,7 +106,7 @@ class PostgresLog:
     async def read(
         self, topic: str, partition: int, offset: int | None, limit_bytes: int, wait_s: float
     ) -> Sequence[Record]:
-        """Read records in order; looks again on an append here, and every 100 ms for others."""
+        """Read records in order; looks again on an append here, and every 200 ms for others."""
         line = self._line(topic)
         line.news.clear()
         records = await self._read(topic, offset, limit_bytes)
@@ -116,8 +116,13 @@ class PostgresLog:
 
     async def log_id(self, topic: str) -> str:
         """Tell the life of a topic."""
-        async with self._transaction() as connection:
-            return str((await _topic_row(connection, topic))["log_id"])
+        with _log_errors():
+            found = await self._pool.fetchval(
+                "SELECT log_id FROM log.topics WHERE topic = $1", topic
+            )
+        if found is None:
+            raise _unknown(topic)
+        return str(found)
 
     async def create_topic(self, topic: str) -> None:
         """Make a topic; one that exists is left as it is."""

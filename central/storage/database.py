@@ -4,13 +4,14 @@
 
     SpineError
     +-- DatabaseAway       not reachable, stopping, full or overloaded: wait and try again
-    +-- DatabaseRefused    the statement or its data cannot be: trying again changes nothing
-        +-- DuplicateKey   a unique key is there already
+    +-- DatabaseRefused    the statement cannot be (a right or a table is missing)
+        +-- DataRefused    the data cannot be: trying again changes nothing
+            +-- DuplicateKey   a unique key is there already
     +-- TransactionClash   two transactions crossed (deadlock, serialization): try again at once
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -34,7 +35,11 @@ class DatabaseRefused(SpineError):
     """The database refuses a statement or its data; repeating it changes nothing."""
 
 
-class DuplicateKey(DatabaseRefused):
+class DataRefused(DatabaseRefused):
+    """The database refuses the data itself: out of range, not storable, against a constraint."""
+
+
+class DuplicateKey(DataRefused):
     """A row with this unique key is there already."""
 
 
@@ -42,6 +47,11 @@ class TransactionClash(SpineError):
     """The transaction was given up because of another one; it can be repeated at once."""
 
 
+_DATA: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 _AWAY: Final = (
     OSError,
     TimeoutError,
@@ -72,7 +82,9 @@ def our_errors() -> Iterator[None]:
     except _AWAY as error:
         text = f"{type(error).__name__}: {error}"
         # asyncpg tells of an argument it cannot encode by an InterfaceError that is a ValueError.
-        raise (DatabaseRefused if isinstance(error, ValueError) else DatabaseAway)(text) from error
+        raise (DataRefused if isinstance(error, ValueError) else DatabaseAway)(text) from error
+    except _DATA as error:
+        raise DataRefused(f"{type(error).__name__}: {error}") from error
     except asyncpg.PostgresError as error:
         raise DatabaseRefused(f"{type(error).__name__}: {error}") from error
 
@@ -173,6 +185,22 @@ async def project_transaction(
             "SELECT set_config('search_path', $1, true), set_config('role', $1, true)", schema
         )
         yield connection
+
+
+@asynccontextmanager
+async def savepoint(connection: Connection) -> AsyncGenerator[None]:
+    """Open a transaction inside one: an error undoes this part only."""
+    with our_errors():
+        async with connection.transaction():
+            yield
+
+
+async def copy_rows(
+    connection: Connection, table: str, columns: Sequence[str], rows: bytearray
+) -> None:
+    """COPY rows that are in the binary format already into a table of the search path."""
+    with our_errors():
+        await connection.copy_to_table(table, columns=columns, source=rows, format="binary")
 
 
 def schema_of(slug: str) -> str:

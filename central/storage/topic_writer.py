@@ -1,0 +1,228 @@
+"""The writer of one topic of one project: from the log into the database, exactly once.
+
+Every transaction begins with a compare-and-set of the log position, so of two writers only one
+writes; it skips what is settled, so any repetition and any order end the same.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from central.messaging.log import Log, LogAway, OffsetOutOfRange, Position, Record
+from central.messaging.records import (
+    DeadRecord,
+    EventRecord,
+    LogRecord,
+    ReadingRecord,
+    RecordCodec,
+    RecordInvalid,
+)
+from central.storage.database import (
+    DatabaseAway,
+    DatabaseRefused,
+    DataRefused,
+    Pool,
+    TransactionClash,
+    project_transaction,
+)
+from central.storage.positions import Fenced, load_position, move_position
+from central.storage.quarantine import keep_dead_letter
+from central.storage.settling import Outcome, settle
+from central.storage.writer_metrics import WriterMetrics
+from shared import logs
+from shared.backoff import Backoff
+from shared.clock import MICROSECONDS, Clock, SystemClock
+from shared.model import Kind
+
+PARTITION: Final = 0
+MAX_READINGS: Final = 20_000
+READ_BYTES: Final = 512 * 1024
+WAIT_S: Final = 5.0
+KEEP_RECORDS: Final = 2_000
+THREAD_BYTES: Final = 64 * 1024
+_log = logs.get("writer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A record of the log with what is in it; None if it cannot be read."""
+
+    record: Record
+    batch: LogRecord | None
+    problem: str = ""
+
+    @property
+    def readings(self) -> int:
+        return len(self.batch.columns) if isinstance(self.batch, ReadingRecord) else 0
+
+
+class TopicWriter:
+    """Moves one topic's records into the project's schema; `run` does so until cancelled."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        log: Log,
+        codec: RecordCodec,
+        project: str,
+        topic: str,
+        metrics: WriterMetrics | None = None,
+    ) -> None:
+        self._pool = pool
+        self._from = log
+        self._codec = codec
+        self._project = project
+        self._topic = topic
+        self._metrics = metrics
+        self._clock: Clock = SystemClock()
+        self._position: Position | None = None
+        self._trimmed = 0
+
+    async def run(self) -> None:
+        """Write until cancelled; an outage is logged once, waited out and its end logged."""
+        backoff = Backoff(base_s=0.05, cap_s=5.0, floor_s=0.01)
+        while True:
+            try:
+                await self._from.create_topic(self._topic)
+                await self.load()
+                while True:
+                    await self.step()
+                    if backoff.failures > 1:
+                        _log.info("writing again", topic=self._topic)
+                    backoff.reset()
+            except (TransactionClash, Fenced, LogAway, DatabaseAway, DatabaseRefused) as error:
+                delay_s = backoff.next_s()
+                self._note_trouble(error, backoff.failures)
+            except Exception:  # noqa: BLE001 -- a task root: one bad turn must not end the writer
+                delay_s = backoff.next_s()
+                _log.error("the writer failed; tried again", topic=self._topic, exc_info=True)
+            await asyncio.sleep(delay_s)
+
+    async def load(self) -> None:
+        """Read the stored position: where the last committed transaction ended."""
+        self._position = await load_position(self._pool, self._project, self._topic, PARTITION)
+
+    async def step(self, wait_s: float = WAIT_S) -> int:
+        """Read once, write what was read, and give the number of records; waits for the first."""
+        log_id = await self._from.log_id(self._topic)
+        records = await self._read(log_id, wait_s)
+        if not records or await self._from.log_id(self._topic) != log_id:
+            return 0
+        for taken in _portions(await self._decode(records)):
+            await self._write(log_id, taken)
+        await self._trim()
+        return len(records)
+
+    async def _read(self, log_id: str, wait_s: float) -> Sequence[Record]:
+        position = self._position
+        if position is not None and position.log_id == log_id:
+            try:
+                return await self._from.read(
+                    self._topic, PARTITION, position.offset, READ_BYTES, wait_s
+                )
+            except OffsetOutOfRange as error:
+                _log.warning("reading the log from its earliest record", reason=str(error))
+        elif position is not None:
+            _log.warning("the log has a new life; reading from its start", topic=self._topic)
+        return await self._from.read(self._topic, PARTITION, None, READ_BYTES, wait_s)
+
+    async def _decode(self, records: Sequence[Record]) -> list[_Taken]:
+        if sum(len(record.value) for record in records) < THREAD_BYTES:
+            return [self._take(record) for record in records]
+        return await asyncio.to_thread(lambda: [self._take(record) for record in records])
+
+    def _take(self, record: Record) -> _Taken:
+        try:
+            return _Taken(record, self._codec.decode(record.value))
+        except RecordInvalid as error:
+            return _Taken(record, None, str(error))
+
+    async def _write(self, log_id: str, taken: Sequence[_Taken]) -> None:
+        """Write records in one transaction; what the database refuses is found by halving."""
+        try:
+            await self._commit(log_id, taken)
+        except DataRefused as error:
+            if len(taken) == 1:
+                await self._quarantine(log_id, taken[0], str(error))
+                return
+            middle = len(taken) // 2
+            await self._write(log_id, taken[:middle])
+            await self._write(log_id, taken[middle:])
+
+    async def _commit(self, log_id: str, taken: Sequence[_Taken]) -> None:
+        started = self._clock.monotonic_s()
+        new = Position(log_id, PARTITION, taken[-1].record.offset + 1)
+        batches = [item.batch for item in taken if item.batch is not None]
+        async with project_transaction(self._pool, self._project) as connection:
+            await move_position(connection, self._topic, self._position, new)
+            for item in taken:
+                if item.batch is None:
+                    await keep_dead_letter(connection, log_id, item.record, item.problem)
+            outcome = await settle(connection, batches) if batches else Outcome()
+        self._position = new
+        self._note_written(batches, outcome, self._clock.monotonic_s() - started)
+
+    async def _quarantine(self, log_id: str, taken: _Taken, detail: str) -> None:
+        batch = taken.batch
+        if batch is None or isinstance(batch, DeadRecord):
+            raise DatabaseRefused(f"the quarantine itself was refused: {detail}")
+        _log.warning(
+            "the database refused a batch; it is in quarantine",
+            project=self._project,
+            gateway_id=batch.gateway_id,
+            epoch=batch.epoch,
+            seq=batch.seq,
+            detail=detail,
+        )
+        await self._commit(log_id, [_Taken(taken.record, _refused(batch, taken, detail))])
+
+    async def _trim(self) -> None:
+        position = self._position
+        if position is not None and position.offset - self._trimmed > 2 * KEEP_RECORDS:
+            below = position.offset - KEEP_RECORDS
+            await self._from.trim(self._topic, PARTITION, below)
+            self._trimmed = below
+
+    def _note_written(self, batches: list[LogRecord], outcome: Outcome, seconds: float) -> None:
+        if self._metrics is None:
+            return
+        self._metrics.note_written(self._project, outcome, seconds)
+        if batches:
+            age_us = self._clock.now_us() - max(batch.received_at for batch in batches)
+            self._metrics.note_lag(self._project, self._topic, age_us / MICROSECONDS)
+
+    def _note_trouble(self, error: Exception, failures: int) -> None:
+        """Log an outage once; a clash or a fence once is everyday life."""
+        if failures == 2 or (failures == 1 and not isinstance(error, TransactionClash | Fenced)):
+            _log.warning("the writer waits", topic=self._topic, problem=str(error))
+        if self._metrics is not None and failures == 1:
+            self._metrics.note_outage(self._project)
+
+
+def _portions(taken: Sequence[_Taken]) -> Iterator[Sequence[_Taken]]:
+    """Cut records into transactions of at most 20,000 readings (one record may have more)."""
+    start = count = 0
+    for at, item in enumerate(taken):
+        if at > start and count + item.readings > MAX_READINGS:
+            yield taken[start:at]
+            start, count = at, 0
+        count += item.readings
+    if start < len(taken):
+        yield taken[start:]
+
+
+def _refused(batch: ReadingRecord | EventRecord, taken: _Taken, detail: str) -> DeadRecord:
+    is_readings = isinstance(batch, ReadingRecord)
+    return DeadRecord(
+        batch.gateway_id,
+        batch.epoch,
+        batch.seq,
+        batch.received_at,
+        len(batch.columns) if isinstance(batch, ReadingRecord) else batch.count,
+        Kind.READINGS if is_readings else Kind.EVENTS,
+        "database_refused",
+        detail,
+        b"",
+        taken.record.value,
+    )

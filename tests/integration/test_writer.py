@@ -1,0 +1,490 @@
+"""The writer against a real database: exactly once, whatever is repeated, reordered or refused."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+import numpy as np
+import pytest
+
+from central.messaging import (
+    DeadRecord,
+    EventRecord,
+    LogRecord,
+    PostgresLog,
+    ReadingRecord,
+    RecordCodec,
+    create_topics,
+    topic,
+)
+from central.storage.database import DatabaseRefused, project_transaction
+from central.storage.positions import Fenced
+from central.storage.settled import SettledRow, read_settled
+from central.storage.topic_writer import TopicWriter
+from central.storage.writer import run_writers
+from shared.columns import Columns
+from shared.quality import Flag, Reason, bad, quality, uncertain
+from tests.servers.postgres import Database
+
+pytest_plugins = ["tests.servers.postgres_fixtures"]
+pytestmark = pytest.mark.integration
+
+T0 = 1_700_000_000_000_000
+NAN = float("nan")
+Row = tuple[int, int, float, int]
+
+
+@dataclass
+class Rig:
+    """One project with its log and a writer per topic, driven step by step."""
+
+    database: Database
+    log: PostgresLog
+    codec: RecordCodec = field(default_factory=RecordCodec)
+    seqs: Iterator[int] = field(default_factory=count)
+
+    def writer(self, kind: str = "readings") -> TopicWriter:
+        return TopicWriter(self.database.service, self.log, self.codec, "demo", topic("demo", kind))
+
+    async def publish(self, record: LogRecord, kind: str = "readings") -> None:
+        await self.log.append(topic("demo", kind), b"1", self.codec.encode(record))
+
+    async def publish_rows(
+        self, rows: list[Row], *, epoch: int = 7, seq: int | None = None, gateway_id: int = 1
+    ) -> ReadingRecord:
+        record = readings(
+            rows, epoch=epoch, seq=next(self.seqs) if seq is None else seq, gateway_id=gateway_id
+        )
+        await self.publish(record)
+        return record
+
+    async def write(self, kind: str = "readings") -> None:
+        writer = self.writer(kind)
+        await writer.load()
+        while await writer.step(wait_s=0):
+            pass
+
+    async def settled(self, epoch: int = 7) -> SettledRow:
+        (row,) = await read_settled(self.database.service, "demo", 1, [epoch])
+        return row
+
+    async def stored(self) -> list[Row]:
+        async with project_transaction(self.database.service, "demo") as connection:
+            found = await connection.fetch(
+                "SELECT point_id, (extract(epoch FROM observed_at) * 1000000)::int8, value, quality"
+                " FROM readings ORDER BY point_id, observed_at"
+            )
+        return [tuple(row) for row in found]
+
+    async def fetch(self, query: str) -> list[tuple[object, ...]]:
+        async with project_transaction(self.database.service, "demo") as connection:
+            return [tuple(row) for row in await connection.fetch(query)]
+
+
+def readings(
+    rows: list[Row],
+    *,
+    epoch: int = 7,
+    seq: int = 0,
+    gateway_id: int = 1,
+    texts: dict[int, str] | None = None,
+) -> ReadingRecord:
+    points, times, values, qualities = zip(*rows, strict=True)
+    columns = Columns.of(points, times, values, qualities, texts)
+    return ReadingRecord(gateway_id, epoch, seq, T0 + 5_000_000, columns)
+
+
+def gap(voided: list[dict[str, object]], gap_id: bytes = b"g" * 16) -> dict[str, object]:
+    return {
+        "event": "gap",
+        "id": gap_id,
+        "cause": "dropped",
+        "reason": "outbox_full",
+        "points": [[1, 2], [5, 5]],
+        "from_us": T0,
+        "to_us": T0 + 10,
+        "count": 4,
+        "missed": None,
+        "voided": voided,
+    }
+
+
+@pytest.fixture
+async def rig(database: Database) -> Rig:
+    await database.add_project("demo")
+    log = PostgresLog(database.service)
+    await create_topics(log, "demo")
+    return Rig(database, log)
+
+
+async def test_rows_arrive_bit_equal_and_are_counted(rig: Rig) -> None:
+    rows: list[Row] = [
+        (1, T0, -0.0, 0),
+        (1, T0 + 1, 5e-324, quality(0, Reason.NONE, Flag.TIME_ADJUSTED)),
+        (2, T0, 0.1 + 0.2, uncertain(Reason.STALE)),
+        (2, T0 - 1, NAN, bad(Reason.LINK_DOWN)),
+    ]
+    await rig.publish_rows(rows)
+
+    await rig.write()
+
+    stored = await rig.stored()
+    assert stored == [
+        (1, T0, -0.0, 0),
+        (1, T0 + 1, 5e-324, 0x0200),
+        (2, T0 - 1, None, bad(Reason.LINK_DOWN)),
+        (2, T0, 0.1 + 0.2, uncertain(Reason.STALE)),
+    ]
+    assert np.signbit(stored[0][2])
+    row = await rig.settled()
+    assert (row.seqs, row.delivered, row.collapsed, row.quarantined) == (((0, 0),), 4, 0, 0)
+
+
+async def test_a_batch_that_comes_again_changes_nothing(rig: Rig) -> None:
+    record = await rig.publish_rows([(1, T0, 1.0, 0), (1, T0 + 1, 2.0, 0)])
+    await rig.publish(record)
+    await rig.write()
+    await rig.publish(record)
+    await rig.publish(record, "backfill")
+
+    await rig.write()
+    await rig.write("backfill")
+
+    row = await rig.settled()
+    assert (row.seqs, row.delivered, row.collapsed) == (((0, 0),), 2, 0)
+
+
+async def test_a_wiped_log_is_read_from_its_start(rig: Rig) -> None:
+    await rig.publish_rows([(1, T0, 1.0, 0)])
+    await rig.publish_rows([(1, T0 + 1, 1.0, 0)])
+    await rig.write()
+    await rig.log.wipe()
+    await rig.publish_rows([(1, T0 + 2, 1.0, 0)])
+
+    await rig.write()
+
+    assert len(await rig.stored()) == 3
+    assert (await rig.settled()).seqs == ((0, 2),)
+
+
+async def test_an_offset_below_the_earliest_means_the_earliest(rig: Rig) -> None:
+    writer = rig.writer()
+    await writer.load()
+    for at in range(5):
+        await rig.publish_rows([(1, T0 + at, 1.0, 0)])
+        if at == 0:
+            await writer.step(wait_s=0)
+    await rig.log.trim(topic("demo", "readings"), 0, 3)
+
+    await writer.step(wait_s=0)
+
+    assert (await rig.settled()).seqs == ((0, 0), (3, 4))
+
+
+async def test_of_two_writers_only_one_writes(rig: Rig) -> None:
+    first, second = rig.writer(), rig.writer()
+    await first.load()
+    await second.load()
+    await rig.publish_rows([(1, T0, 1.0, 0)])
+    assert await first.step(wait_s=0) == 1
+
+    with pytest.raises(Fenced):
+        await second.step(wait_s=0)
+
+    await rig.publish_rows([(1, T0 + 1, 1.0, 0)])
+    with pytest.raises(Fenced):
+        await second.step(wait_s=0)
+    await second.load()
+    assert await second.step(wait_s=0) == 1
+    assert (await rig.settled()).delivered == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "survivor"),
+    [
+        ((1.0, 0), (2.0, 0), (2.0, 0)),
+        ((5.0, bad(Reason.TIMEOUT)), (1.0, 0), (1.0, 0)),
+        ((5.0, 0), (1.0, quality(2, flags=Flag.CORRECTED)), (1.0, 0x2800)),
+        ((NAN, bad(Reason.TIMEOUT)), (NAN, bad(Reason.STALE)), (None, bad(Reason.STALE))),
+        ((NAN, 0), (-1e300, 0), (-1e300, 0)),
+        ((3.0, 0), (3.0, 0), (3.0, 0)),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["one transaction", "two transactions"])
+@pytest.mark.parametrize("turned", [True, False])
+async def test_the_survivor_of_a_collision_is_the_same_in_any_order(
+    rig: Rig,
+    one: tuple[float, int],
+    other: tuple[float, int],
+    survivor: tuple[float | None, int],
+    together: bool,
+    turned: bool,
+) -> None:
+    pair = [other, one] if turned else [one, other]
+    for epoch, (value, qual) in enumerate(pair, start=1):
+        await rig.publish_rows([(1, T0, value, qual), (2, T0 + epoch, 0.0, 0)], epoch=epoch)
+        if not together:
+            await rig.write()
+    await rig.write()
+
+    stored = await rig.stored()
+    assert [row[2:] for row in stored if row[0] == 1] == [survivor]
+    latest = await rig.fetch("SELECT value, quality FROM latest WHERE point_id = 1")
+    assert latest == [survivor]
+    first, second = await rig.settled(1), await rig.settled(2)
+    assert (first.delivered, first.collapsed) == (2, 0)
+    assert (second.delivered, second.collapsed) == (1, 1)
+
+
+async def test_rows_of_one_batch_that_meet_are_counted_too(rig: Rig) -> None:
+    await rig.publish_rows([(1, T0, 1.0, 0), (1, T0, 2.0, 0), (1, T0, 3.0, 0), (2, T0, 1.0, 0)])
+
+    await rig.write()
+
+    row = await rig.settled()
+    assert (row.delivered, row.collapsed) == (2, 2)
+    assert await rig.stored() == [(1, T0, 3.0, 0), (2, T0, 1.0, 0)]
+
+
+async def test_a_random_mess_conserves_every_reading(rig: Rig) -> None:
+    rng = np.random.default_rng(11)
+    records = []
+    for seq in range(60):
+        size = int(rng.integers(1, 120))
+        rows = [
+            (int(point), T0 + int(at), float(value), int(qual))
+            for point, at, value, qual in zip(
+                rng.integers(1, 6, size),
+                rng.integers(0, 400, size),
+                rng.choice([1.0, 2.0, NAN], size),
+                rng.choice([0, 0x0800, 0x1000, 0x2001], size),
+                strict=True,
+            )
+        ]
+        records.append(readings(rows, epoch=1 + seq % 3, seq=seq, gateway_id=1 + seq % 2))
+    sent = [records[at] for at in rng.permutation(60).tolist()] + records[:20]
+    for at, record in enumerate(sent):
+        await rig.publish(record, "backfill" if at % 3 else "readings")
+
+    await asyncio.gather(rig.write("readings"), rig.write("backfill"))
+
+    rows_now = await read_settled(rig.database.service, "demo")
+    total = sum(len(record.columns) for record in records)
+    assert sum(row.delivered + row.collapsed for row in rows_now) == total
+    stored = await rig.stored()
+    assert sum(row.delivered for row in rows_now) == len(stored)
+    assert [row[:2] for row in stored] == sorted(
+        {
+            (int(point), int(at))
+            for record in records
+            for point, at in zip(record.columns.series, record.columns.observed_at, strict=True)
+        }
+    )
+    assert {(row[0], row[1]): (row[2], row[3]) for row in stored} == _survivors(records)
+
+
+async def _become(ask: Callable[[], Awaitable[object]]) -> None:
+    """Ask until the answer is not empty; the caller sets the deadline."""
+    while not await ask():  # noqa: ASYNC110 -- the condition is in another process
+        await asyncio.sleep(0.01)
+
+
+def _survivors(records: list[ReadingRecord]) -> dict[tuple[int, int], tuple[float | None, int]]:
+    """Say the rule again, plainly: corrected, then class, then value, then the smaller quality."""
+    best: dict[tuple[int, int], tuple[tuple[float, ...], float | None, int]] = {}
+    for record in records:
+        columns = record.columns
+        for point, at, value, qual in zip(
+            columns.series.tolist(),
+            columns.observed_at.tolist(),
+            columns.value.tolist(),
+            columns.quality.tolist(),
+            strict=True,
+        ):
+            shown = None if math.isnan(value) else value
+            number = float("-inf") if shown is None else shown
+            rank = (qual & 0x0800, -(qual >> 12), number, -qual)
+            if (point, at) not in best or rank > best[point, at][0]:
+                best[point, at] = (rank, shown, qual)
+    return {key: (value, qual) for key, (_, value, qual) in best.items()}
+
+
+async def test_texts_follow_their_reading(rig: Rig) -> None:
+    rows: list[Row] = [(1, T0, NAN, 0), (2, T0, NAN, 0)]
+    await rig.publish(readings(rows, epoch=1, texts={0: "auto", 1: "on"}))
+    await rig.write()
+    await rig.publish(readings(rows, epoch=2, texts={0: "manual"}))
+    await rig.publish(readings([(2, T0, 4.0, 0), (3, T0, NAN, 0)], epoch=3, texts={1: "new"}))
+
+    await rig.write()
+
+    texts = await rig.fetch("SELECT point_id, text FROM readings_texts ORDER BY point_id")
+    assert texts == [(1, "manual"), (3, "new")]
+    assert await rig.fetch("SELECT point_id, value, text FROM latest ORDER BY point_id") == [
+        (1, None, "manual"),
+        (2, 4.0, None),
+        (3, None, "new"),
+    ]
+
+
+async def test_latest_is_the_newest_whatever_comes_later(rig: Rig) -> None:
+    await rig.publish_rows([(1, T0 + 9, 9.0, 0), (1, T0 + 3, 3.0, 0)])
+    await rig.write()
+    await rig.publish_rows([(1, T0 + 5, 5.0, 0), (2, T0, 1.0, 0)])
+
+    await rig.write()
+
+    assert await rig.fetch("SELECT point_id, value FROM latest ORDER BY 1") == [(1, 9.0), (2, 1.0)]
+
+
+async def test_marks_name_the_minutes_and_blocks_that_changed(rig: Rig) -> None:
+    minute = 60_000_000
+    start = T0 // minute * minute
+    await rig.publish_rows(
+        [(1, start, 1.0, 0), (255, start + 1, 1.0, 0), (256, start + minute, 1.0, 0)]
+    )
+
+    await rig.write()
+
+    marks = await rig.fetch(
+        "SELECT extract(epoch FROM minute)::int8 * 1000000, block FROM dirty_marks ORDER BY 1, 2"
+    )
+    assert marks == [(start, 0), (start + minute, 1)]
+
+
+@pytest.mark.parametrize("poison", ["text", "time", "far time"])
+async def test_a_batch_that_the_database_refuses_is_found_and_quarantined(
+    rig: Rig, poison: str
+) -> None:
+    rows: list[Row] = [(1, T0, 1.0, 0), (2, T0, NAN, 0)]
+    await rig.publish_rows(rows)
+    at = {"text": T0 + 1, "time": 2**62, "far time": 300_000_000_000_000_000}[poison]
+    texts = {1: "a\x00b"} if poison == "text" else {}
+    await rig.publish(readings([(1, at, 1.0, 0), (2, at, NAN, 0)], seq=1, texts=texts))
+    for seq in range(2, 6):
+        await rig.publish_rows([(1, T0 + seq, 1.0, 0)], seq=seq)
+
+    await rig.write()
+
+    row = await rig.settled()
+    assert (row.seqs, row.delivered, row.quarantined) == (((0, 5),), 6, 2)
+    assert len(await rig.stored()) == 6
+    kept = await rig.fetch("SELECT seq, code, count, kind FROM quarantine")
+    assert kept == [(1, "database_refused", 2, "readings")]
+
+
+async def test_dead_batches_are_kept_and_settled(rig: Rig) -> None:
+    dead = DeadRecord(1, 7, 3, T0, 12, "readings", "truncated", "ends\x00early", b"h" * 32, b"xx")
+    await rig.publish(dead, "dead")
+    await rig.publish(
+        DeadRecord(1, 7, 4, T0, 5, "events", "bad_event", "no id", b"", b"yy"), "dead"
+    )
+    await rig.publish(dead, "dead")
+
+    await rig.write("dead")
+
+    row = await rig.settled()
+    assert (row.seqs, row.quarantined, row.delivered) == (((3, 4),), 12, 0)
+    kept = await rig.fetch("SELECT seq, code, count, body FROM quarantine ORDER BY seq")
+    assert kept == [(3, "truncated", 12, b"xx"), (4, "bad_event", 5, b"yy")]
+
+
+async def test_a_gap_voids_batches_and_tells_what_had_come_before(rig: Rig) -> None:
+    await rig.publish_rows([(1, T0, 1.0, 0)], epoch=5, seq=2)
+    await rig.write()
+    voided: list[dict[str, object]] = [
+        {"epoch": 5, "seqs": [[1, 3], [8, 8]]},
+        {"epoch": 6, "seqs": [[0, 0]]},
+    ]
+    event = EventRecord(1, 7, 0, T0, 1, [gap(voided)])
+    await rig.publish(event, "events")
+    await rig.publish(EventRecord(1, 7, 1, T0, 1, [gap(voided)]), "events")
+
+    await rig.write("events")
+    await rig.publish_rows([(1, T0 + 9, 1.0, 0)], epoch=5, seq=8)
+    await rig.write()
+
+    assert (await rig.settled(5)).seqs == ((1, 3), (8, 8))
+    assert (await rig.settled(6)).seqs == ((0, 0),)
+    assert (await rig.settled(7)).seqs == ((0, 1),)
+    assert [row[:2] for row in await rig.stored()] == [(1, T0)]
+    kept = await rig.fetch(
+        "SELECT cause, reason, count, points @> 2, points @> 3, overtaken::text FROM gaps"
+    )
+    assert kept == [("dropped", "outbox_full", 4, True, False, '[{"seqs": [[2, 2]], "epoch": 5}]')]
+
+
+async def test_events_that_are_not_known_are_kept_as_they_are(rig: Rig) -> None:
+    events = [{"event": "reboot", "why": "update"}, {"event": "gap", "id": b"short"}]
+    await rig.publish(EventRecord(1, 7, 0, T0, 2, events), "events")
+
+    await rig.write("events")
+
+    kept = await rig.fetch("SELECT ordinal, event FROM events_other ORDER BY ordinal")
+    assert kept == [(0, "reboot"), (1, "gap")]
+    assert (await rig.settled()).seqs == ((0, 0),)
+
+
+async def test_a_record_that_cannot_be_read_is_put_aside(rig: Rig) -> None:
+    await rig.log.append(topic("demo", "readings"), b"1", b"\x00\x00\x00\x00\x09nonsense")
+    await rig.publish_rows([(1, T0, 1.0, 0)])
+
+    await rig.write()
+
+    assert (await rig.settled()).delivered == 1
+    letters = await rig.fetch("SELECT topic, log_offset FROM dead_letters")
+    assert letters == [("spine.demo.readings", 0)]
+
+
+async def test_versions_tell_every_change_once(rig: Rig) -> None:
+    await rig.publish_rows([(1, T0, 1.0, 0)])
+    await rig.write()
+    before = await read_settled(rig.database.service, "demo", after_version=0)
+    await rig.publish_rows([(1, T0 + 1, 1.0, 0)], epoch=8)
+    await rig.write()
+
+    after = await read_settled(rig.database.service, "demo", after_version=before[-1].version)
+
+    assert [row.epoch for row in before] == [7]
+    assert [row.epoch for row in after] == [8]
+    assert await read_settled(rig.database.service, "demo", after_version=after[-1].version) == []
+
+
+async def test_writers_of_all_projects_run_and_a_second_process_stands_by(rig: Rig) -> None:
+    await rig.database.add_project("other")
+    other = PostgresLog(rig.database.service)
+    await create_topics(other, "other")
+    async with asyncio.TaskGroup() as group:
+        pool, codec = rig.database.service, rig.codec
+        runs = [group.create_task(run_writers(pool, rig.log, codec)) for _ in range(2)]
+        await rig.publish_rows([(1, T0, 1.0, 0)])
+        await other.append(
+            topic("other", "backfill"), b"1", codec.encode(readings([(9, T0, 2.0, 0)]))
+        )
+        async with asyncio.timeout(20):
+            for slug in ("demo", "other"):
+                await _become(lambda slug=slug: read_settled(pool, slug))
+        for run in runs:
+            run.cancel()
+    assert (await rig.settled()).delivered == 1
+
+
+async def test_a_fault_of_ours_quarantines_nothing_and_leaves_nothing(rig: Rig) -> None:
+    writer = rig.writer()
+    await writer.load()
+    await rig.publish_rows([(1, T0, 1.0, 0)])
+    async with rig.database.owner.transaction() as connection:
+        await connection.execute("ALTER TABLE p_demo.dirty_marks RENAME TO away")
+
+    with pytest.raises(DatabaseRefused):
+        await writer.step(wait_s=0)
+
+    assert await rig.stored() == []
+    assert await rig.fetch("SELECT seq FROM quarantine") == []
+    async with rig.database.owner.transaction() as connection:
+        await connection.execute("ALTER TABLE p_demo.away RENAME TO dirty_marks")
+    await writer.load()
+    assert await writer.step(wait_s=0) == 1
+    assert (await rig.settled()).delivered == 1
