@@ -1,6 +1,7 @@
 """Readings come back from a sealed body as they went in; other bytes are refused."""
 
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -293,6 +294,23 @@ def test_a_bomb_is_refused_before_it_is_decompressed() -> None:
     bomb = resealed(bytes(1_000_000), 1)
     assert len(bomb) < 200
     assert refused(bomb, max_bytes=999_999) == "too_large"
+
+
+def test_refusing_a_bomb_or_a_liar_costs_little_memory() -> None:
+    many = 2**32 - 1
+    bombs = [
+        resealed(bytes(60_000_000), 1),
+        resealed(Counts(many, many, many, many, 0, 0, 1).pack(), 1_000),
+        resealed(Counts(1, 1, 1, 0, 0, 0, 1).pack() + b"\1\0" + b"\4" + b"\xff" * 4, 1_000),
+    ]
+    tracemalloc.start()
+    try:
+        for bomb in bombs:
+            refused(bomb, max_bytes=1_000_000, max_readings=1_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_a_frame_that_declares_another_size_than_it_has_is_refused() -> None:
