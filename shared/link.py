@@ -218,9 +218,7 @@ def unpack(data: bytes) -> Frame:
             "too_large", f"frame of {len(data)} bytes; at most {MAX_FRAME_BYTES} are read"
         )
     try:
-        fields = msgpack.unpackb(
-            data, raw=False, strict_map_key=True, max_buffer_size=MAX_FRAME_BYTES
-        )
+        fields = msgpack.unpackb(data, raw=False, strict_map_key=True)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         raise FrameInvalid("not_msgpack", str(error)) from error
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
