@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from protocols.simulated import faults, gateway
+from protocols.simulated import faults, gateway, sections
 from protocols.simulated.device import Device
 from protocols.simulated.electricity import meters
 from protocols.simulated.fault_board import FaultBoard
@@ -161,10 +161,10 @@ def describe(run_id: str, seed: int, sides: Sides) -> dict[str, Any]:
         "devices": devices,
         "gateway": [
             *(
-                gateway.modbus_section(device, modbus.host, modbus.ports[device.name])
+                sections.modbus_section(device, modbus.host, modbus.ports[device.name])
                 for device in sides.devices["modbus"]
             ),
-            gateway.opcua_section(sides.devices["opcua"], opcua.url),
-            gateway.mqtt_section(sides.devices["mqtt"], mqtt.broker),
+            sections.opcua_section(sides.devices["opcua"], opcua.url),
+            sections.mqtt_section(sides.devices["mqtt"], mqtt.broker),
         ],
     }

@@ -70,11 +70,9 @@ class _Connection(ServerRequestHandler):
 
     def server_send(self, pdu: ModbusPDU | None, addr: tuple[str, int] | None) -> None:
         """Send an answer, or what a faulty device makes of it."""
-        server = self.server
-        assert isinstance(server, _Server)  # noqa: S101 -- it is what made this connection
-        fault = (
-            server.units[pdu.dev_id].device.fault if pdu and pdu.dev_id in server.units else None
-        )
+        if not self.is_active():
+            return
+        fault = self._fault_of(pdu)
         if fault is Fault.SILENT:
             return
         if fault is Fault.REFUSE:
@@ -83,6 +81,12 @@ class _Connection(ServerRequestHandler):
         if fault is Fault.SHORT and pdu is not None and len(pdu.registers) > 1:
             pdu.registers = pdu.registers[: len(pdu.registers) // 2]
         super().server_send(pdu, addr)  # type: ignore[no-untyped-call] # pymodbus types none
+
+    def _fault_of(self, pdu: ModbusPDU | None) -> Fault | None:
+        server = self.server
+        assert isinstance(server, _Server)  # noqa: S101 -- it is what made this connection
+        unit = server.units.get(pdu.dev_id) if pdu else None
+        return unit.device.fault if unit else None
 
 
 class _Server(ModbusTcpServer):
