@@ -5,10 +5,10 @@ tests/data/link/. A frame is a msgpack map with a `type`. Reading is strict abou
 carry and lenient about keys it does not know, so that either side can be newer.
 """
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from shared.errors import FrameInvalid
 from shared.model import Kind
@@ -25,10 +25,19 @@ Range = tuple[int, int]
 """A closed range of seqs: first, last."""
 
 
-class Frame(BaseModel):
-    """What every frame is: frozen, validated once, unknown keys ignored."""
+def _ascending(one: Range) -> Range:
+    if not 0 <= one[0] <= one[1]:
+        raise ValueError("a range is [first, last] with 0 <= first <= last")
+    return one
 
-    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=False)
+
+Ranges = tuple[Annotated[Range, AfterValidator(_ascending)], ...]
+
+
+class Frame(BaseModel):
+    """What every frame is: frozen, of exactly the types of the page, unknown keys ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class ClockState(Frame):
@@ -43,7 +52,7 @@ class Pending(Frame):
     """The seqs of one epoch that the gateway still keeps."""
 
     epoch: int = Field(gt=0, lt=EPOCH_LIMIT)
-    seqs: tuple[Range, ...] = Field(max_length=10_000)
+    seqs: Ranges = Field(max_length=10_000)
 
 
 class Settled(Frame):
@@ -54,7 +63,7 @@ class Settled(Frame):
     """
 
     epoch: int = Field(gt=0, lt=EPOCH_LIMIT)
-    seqs: tuple[Range, ...]
+    seqs: Ranges
     delivered: int = Field(ge=0)
     collapsed: int = Field(ge=0)
     quarantined: int = Field(ge=0)
@@ -107,7 +116,7 @@ class Batch(Frame):
 
     epoch: int = Field(gt=0, lt=EPOCH_LIMIT)
     seq: int = Field(ge=0, lt=2**62)
-    kind: Kind
+    kind: Annotated[Kind, Strict(strict=False)]
     count: int = Field(ge=0, lt=2**31)
     point_set: bytes = Field(min_length=32, max_length=32)
     body: bytes
@@ -117,7 +126,7 @@ class Accepted(Frame):
     """The seqs of one epoch that are in the log now."""
 
     epoch: int = Field(gt=0, lt=EPOCH_LIMIT)
-    seqs: tuple[Range, ...]
+    seqs: Ranges
 
 
 class Receipt(Frame):
@@ -218,7 +227,7 @@ def unpack(data: bytes) -> Frame:
             "too_large", f"frame of {len(data)} bytes; at most {MAX_FRAME_BYTES} are read"
         )
     try:
-        fields = msgpack.unpackb(data, raw=False, strict_map_key=True)
+        fields = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=False)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         raise FrameInvalid("not_msgpack", str(error)) from error
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
