@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
 from central.messaging.log import (
@@ -99,9 +99,10 @@ class PostgresLog:
             except BaseException:
                 mine.is_given_up = True
                 raise
-        if mine.written is None:
-            raise LogAway(str(mine.failure)) from mine.failure
-        return mine.written
+        if mine.failure is not None:
+            # Each waiter raises an error of its own: one object must not be raised twice.
+            raise type(mine.failure)(str(mine.failure)) from mine.failure
+        return cast(Position, mine.written)
 
     async def read(
         self, topic: str, partition: int, offset: int | None, limit_bytes: int, wait_s: float

@@ -20,7 +20,15 @@ from shared.columns import Columns
 from shared.errors import SpineError
 
 _HEAD: Final = struct.Struct(">bI")
-_AVRO_ERRORS: Final = (ValueError, EOFError, IndexError, TypeError, KeyError, struct.error)
+_AVRO_ERRORS: Final = (
+    ValueError,
+    EOFError,
+    IndexError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    struct.error,
+)
 
 
 class RecordInvalid(SpineError):
@@ -195,12 +203,15 @@ def _named(fields: dict[str, Any]) -> tuple[int, int, int, int]:
 
 def _to_readings(fields: dict[str, Any]) -> ReadingRecord:
     rows = fields["readings"]
+    texts = {row["row"]: row["text"] for row in fields["texts"]}
+    if texts and not 0 <= min(texts) <= max(texts) < len(rows):
+        raise RecordInvalid(f"texts for rows {min(texts)}..{max(texts)} of {len(rows)} readings")
     columns = Columns.of(
         [row["point_id"] for row in rows],
         [row["observed_at"] for row in rows],
         [row["value"] for row in rows],
         [row["quality"] for row in rows],
-        {row["row"]: row["text"] for row in fields["texts"]},
+        texts,
     )
     return ReadingRecord(*_named(fields), columns)
 

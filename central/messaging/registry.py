@@ -75,7 +75,7 @@ def _read(path: Path) -> Schema:
         document = json.loads(text)
         canonical = fastavro.schema.to_parsing_canonical_form(document)
         coding = fastavro.schema.parse_schema(_without_logical_types(document))
-    except (ValueError, fastavro.schema.SchemaParseException) as error:
+    except (ValueError, KeyError, fastavro.schema.SchemaParseException) as error:
         raise SchemaRefused(f"{path.name}: {error}") from error
     return Schema(name, int(version), _id_of(canonical), text, coding)
 

@@ -87,6 +87,7 @@ async def migrate_project(owner: Pool, slug: str, folder: Path = FOLDER / "proje
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     applied = await _apply(owner, schema, load_migrations(folder), search_path=schema)
     async with owner.transaction() as connection:
+        await _lock(connection)
         await connection.execute(
             f'GRANT USAGE ON SCHEMA "{schema}" TO "{schema}";'
             f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO "{schema}"'

@@ -5,6 +5,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from central.storage.settled import SettledRow, read_settled
 from central.storage.topic_writer import TopicWriter
 from central.storage.writer import run_writers
 from shared.columns import Columns
-from shared.quality import Flag, Reason, bad, quality, uncertain
+from shared.quality import Flag, QualityClass, Reason, bad, quality, uncertain
 from tests.servers.postgres import Database
 
 pytest_plugins = ["tests.servers.postgres_fixtures"]
@@ -122,7 +123,7 @@ async def rig(database: Database) -> Rig:
 async def test_rows_arrive_bit_equal_and_are_counted(rig: Rig) -> None:
     rows: list[Row] = [
         (1, T0, -0.0, 0),
-        (1, T0 + 1, 5e-324, quality(0, Reason.NONE, Flag.TIME_ADJUSTED)),
+        (1, T0 + 1, 5e-324, quality(QualityClass.GOOD, flags=Flag.TIME_ADJUSTED)),
         (2, T0, 0.1 + 0.2, uncertain(Reason.STALE)),
         (2, T0 - 1, NAN, bad(Reason.LINK_DOWN)),
     ]
@@ -206,7 +207,7 @@ async def test_of_two_writers_only_one_writes(rig: Rig) -> None:
     [
         ((1.0, 0), (2.0, 0), (2.0, 0)),
         ((5.0, bad(Reason.TIMEOUT)), (1.0, 0), (1.0, 0)),
-        ((5.0, 0), (1.0, quality(2, flags=Flag.CORRECTED)), (1.0, 0x2800)),
+        ((5.0, 0), (1.0, quality(QualityClass.BAD, flags=Flag.CORRECTED)), (1.0, 0x2800)),
         ((NAN, bad(Reason.TIMEOUT)), (NAN, bad(Reason.STALE)), (None, bad(Reason.STALE))),
         ((NAN, 0), (-1e300, 0), (-1e300, 0)),
         ((3.0, 0), (3.0, 0), (3.0, 0)),
@@ -417,7 +418,10 @@ async def test_a_gap_voids_batches_and_tells_what_had_come_before(rig: Rig) -> N
 
 
 async def test_events_that_are_not_known_are_kept_as_they_are(rig: Rig) -> None:
-    events = [{"event": "reboot", "why": "update"}, {"event": "gap", "id": b"short"}]
+    events: list[dict[str, Any]] = [
+        {"event": "reboot", "why": "update"},
+        {"event": "gap", "id": b"short"},
+    ]
     await rig.publish(EventRecord(1, 7, 0, T0, 2, events), "events")
 
     await rig.write("events")
@@ -464,8 +468,8 @@ async def test_writers_of_all_projects_run_and_a_second_process_stands_by(rig: R
             topic("other", "backfill"), b"1", codec.encode(readings([(9, T0, 2.0, 0)]))
         )
         async with asyncio.timeout(20):
-            for slug in ("demo", "other"):
-                await _become(lambda slug=slug: read_settled(pool, slug))
+            await _become(lambda: read_settled(pool, "demo"))
+            await _become(lambda: read_settled(pool, "other"))
         for run in runs:
             run.cancel()
     assert (await rig.settled()).delivered == 1
