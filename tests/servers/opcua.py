@@ -11,6 +11,7 @@ from asyncua import ua
 from asyncua.common.node import Node
 from asyncua.server.binary_server_asyncio import BinaryServer
 from asyncua.server.server import Server
+from asyncua.ua.attribute_ids import AttributeIds
 
 HOST: Final = "127.0.0.1"
 NAMESPACE: Final = 2
@@ -111,7 +112,16 @@ class OpcuaServer:
             StatusCode=ua.StatusCode(ua.UInt32(status)),
             SourceTimestamp=at or datetime.now(UTC),  # type: ignore[arg-type] # is a datetime
         )
-        await self.server.write_attribute_value(self._nodes[name].nodeid, data)
+        node_id = self._nodes[name].nodeid
+        attribute = AttributeIds.Value
+        written = await self.server.iserver.aspace.write_attribute_value(node_id, attribute, data)
+        assert written.is_good(), f"{name}: the server refuses the value ({written.name})"
+
+    async def put_odd(self, name: str, value: Any, kind: ua.VariantType | None = None) -> None:
+        """Write a value of another type than the variable had."""
+        node = self.server.iserver.aspace._nodes[self._nodes[name].nodeid]
+        node.attributes[AttributeIds.Value].value = None  # else the server checks the old type
+        await self.put(name, value, kind=kind)
 
     async def end_subscriptions(self, status: int) -> None:
         """Tell every subscriber that its subscription has ended."""
