@@ -8,16 +8,21 @@
     database away     `DatabaseAway` of storage: 503 with Retry-After
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, WebSocket
+from fastapi.exceptions import (
+    RequestValidationError,
+    ValidationException,
+    WebSocketRequestValidationError,
+)
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from central.storage.database import DatabaseAway, TransactionClash
 from shared.errors import SpineError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -88,20 +93,39 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Answer every error of the app as a problem."""
-    app.add_exception_handler(ApiProblem, _on_refusal)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http)
+    _catch(app, ApiProblem, _refusal)
+    _catch(app, RequestValidationError, _invalid)
+    _catch(app, WebSocketRequestValidationError, _invalid)
+    _catch(app, HTTPException, _http)
+    _catch(app, DatabaseAway, _away)
+    _catch(app, TransactionClash, _away)
 
 
-async def _on_refusal(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, ApiProblem):
-        raise error
+Error = TypeVar("Error", bound=Exception)
+
+
+def _catch(app: FastAPI, kind: type[Error], write: Callable[[Error], JSONResponse]) -> None:
+    async def answer(asked: Any, error: Any) -> Any:
+        response = write(error)
+        if isinstance(asked, WebSocket):
+            # Only before the connection is accepted: a problem then refuses the upgrade.
+            await asked.send_denial_response(response)
+            return None
+        return response
+
+    app.add_exception_handler(kind, answer)
+
+
+def _refusal(error: ApiProblem) -> JSONResponse:
     return respond(error.status, error.code, error.detail, error.headers)
 
 
-async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RequestValidationError):
-        raise error
+def _away(_error: SpineError) -> JSONResponse:
+    detail = "The database is away. Nothing is lost; try again in a few seconds."
+    return respond(503, "database_away", detail, {"Retry-After": "2"})
+
+
+def _invalid(error: ValidationException) -> JSONResponse:
     fields = [
         FieldProblem(place=".".join(map(str, each["loc"])), detail=str(each["msg"]))
         for each in error.errors()[:20]
@@ -116,8 +140,6 @@ _HTTP: Final = {
 }
 
 
-async def _on_http(_request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise error
+def _http(error: HTTPException) -> JSONResponse:
     code, detail = _HTTP.get(error.status_code, ("http_error", str(error.detail)))
     return respond(error.status_code, code, detail, error.headers)

@@ -71,7 +71,7 @@ class Gaps:
                     "reason": row["reason"],
                     "from": utc(row["from_at"]),
                     "to": utc(row["to_at"]),
-                    "points": [keys[each].key for each in row["ids"] if each in keys],
+                    "points": sorted(keys[each].key for each in row["ids"] if each in keys),
                     "point_count": row["point_count"] or 0,
                     "count": row["count"],
                     "missed": row["missed"],
