@@ -5,11 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edge.ledger import Ledger
-from edge.segments import Draft, EpochRow, Sealed
+from edge.sealed import Draft, EpochRow, Sealed
 from edge.seqs import SeqSet
 from shared.link import Range, Settled
 from shared.model import Kind
 
+Leaving = Mapping[int, tuple[Sequence[Range], int]]
+"""What leaves the file, by epoch: seqs, and how many readings they hold."""
+
+_NOTHING: Final[Leaving] = {}
 _TOLD: Final = ("delivered", "collapsed", "quarantined")
 
 
@@ -73,6 +77,10 @@ class Index:
                     skip.add(*seqs)
                 self._told[settled.epoch] = settled
 
+    def is_anything_due(self) -> bool:
+        """Tell whether central settled batches that may still be in the file."""
+        return bool(self._skip)
+
     def is_settled(self, epoch: int, seq: int) -> bool:
         """Tell whether central settled this batch, though it may still be in the file."""
         return epoch in self._skip and seq in self._skip[epoch]
@@ -97,25 +105,20 @@ class Index:
             totals = {name: getattr(settled, name) for name in _TOLD}
             epoch.row = replace(epoch.row, settled=epoch.row.settled + gone[row.epoch], **totals)
             # More may have been told while the file was at work: that stays due.
-            _discard(self._skip[row.epoch], settled.seqs)
             newest = self._told[row.epoch]
-            if all(getattr(newest, name) == getattr(settled, name) for name in _TOLD):
+            same = all(getattr(newest, name) == getattr(settled, name) for name in _TOLD)
+            if same and not self._in_file(row.epoch):
                 del self._told[row.epoch], self._skip[row.epoch]
 
-    def pack(
-        self,
-        without: Sequence[tuple[EpochRow, Settled]] = (),
-        gone: Mapping[int, int] | None = None,
-    ) -> list[Any]:
-        """Write the index for the tail, as it will be when `without` is deleted."""
-        leaving = {row.epoch: settled.seqs for row, settled in without}
+    def pack(self, leaving: Leaving = _NOTHING) -> list[Any]:
+        """Write the index for the tail, as it will be when what is `leaving` has left."""
         packed = []
         for number, epoch in self.epochs.items():
+            seqs, readings = leaving.get(number, ((), 0))
             kept = SeqSet(epoch.kept.ranges())
-            _discard(kept, leaving.get(number, ()))
-            readings = epoch.readings - (gone or {}).get(number, 0)
+            _discard(kept, seqs)
             if kept:
-                packed.append([number, [list(one) for one in kept], readings])
+                packed.append([number, [list(one) for one in kept], epoch.readings - readings])
         return packed
 
     def pending(self) -> list[tuple[int, tuple[Range, ...]]]:
@@ -137,7 +140,11 @@ class Index:
             quarantined=quarantined,
             pending=pending,
             gaps=gaps,
-            elsewhere=max(0, delivered + collapsed + quarantined - settled),
+            # By epoch: what is too much in one must not hide what is missing in another.
+            elsewhere=sum(
+                max(0, row.delivered + row.collapsed + row.quarantined - row.settled)
+                for row in rows
+            ),
         )
 
 

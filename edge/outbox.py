@@ -5,15 +5,18 @@ Everything that must survive the process is in one SQLite file (`edge.segments`)
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgpack
 
-from edge.holes import GapReason, dropped
-from edge.index import Index
-from edge.segments import Draft, OutboxError, Sealed, SegmentDamaged, SegmentFile
+from edge.clean import FUTURE_US, PAST_US
+from edge.holes import Gap, GapReason, dropped
+from edge.index import Epoch, Index
+from edge.sealed import Draft, Sealed
+from edge.segments import OutboxDamaged, OutboxError, OutboxFull, SegmentFile
+from edge.seqs import SeqSet
 from edge.settings import OutboxSection
 from edge.tail import Tail
 from shared.batch import decode, encode_events
@@ -31,6 +34,9 @@ FLUSH_S: Final = 2.0
 
 DROPPED_AT_ONCE: Final = 64
 """Segments that leave in one commit when the outbox is over its cap."""
+
+SCANNED: Final = 64
+"""Segments read at once when most of them may be settled already."""
 
 Result = TypeVar("Result")
 
@@ -54,9 +60,13 @@ class Outbox:
         self._flushed_s = clock.monotonic_s()
         self._changing = asyncio.Lock()
         self._using_file = asyncio.Lock()
+        self._is_damaged = False
 
     async def begin(self, epoch: int) -> None:
         """Start a new epoch and write the tail: from here on every point is known on disk."""
+        await _uncut(self._begin(epoch))
+
+    async def _begin(self, epoch: int) -> None:
         async with self._changing:
             points = self.tail.point_set
             packed = msgpack.packb(points.rows(), use_bin_type=True)
@@ -69,14 +79,17 @@ class Outbox:
 
         Raises `OutboxFull` with nothing changed: it can be tried again with the same drafts.
         """
+        await _uncut(self._commit(drafts, tail, tokens))
+
+    async def _commit(self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None) -> None:
         async with self._changing:
             row, seq = self.index.current.row, self.index.next_seq
             await self._call(lambda: self._file.append(row, seq, drafts, tokens))
             self.tail = tail
             self.index.noted(drafts)
+            self.committed.set()
             if self.index.next_id - self._upto > REPLAYED:
-                await self._checkpoint()
-        self.committed.set()
+                await self._try(self._checkpoint())
 
     async def _checkpoint(self, *, stopped: bool = False) -> None:
         upto = self.index.next_id - 1
@@ -84,74 +97,154 @@ class Outbox:
         await self._call(lambda: self._file.write_tail(upto, body))
         self._upto = upto
 
+    async def _try(self, tidying: Coroutine[Any, Any, None]) -> None:
+        # Even to delete takes room. Where there is none it waits: nothing is lost by that.
+        try:
+            await tidying
+        except OutboxFull as error:
+            _log.warning("the outbox could not be tidied", error=str(error))
+
     async def flush(self, *, now: bool = False) -> None:
-        """Delete what central settled, all together, if it is time."""
-        if not now and self._clock.monotonic_s() - self._flushed_s < FLUSH_S:
-            return
+        """Delete what central settled, all together, if it is time; on a full disk, later."""
+        if now or self._clock.monotonic_s() - self._flushed_s >= FLUSH_S:
+            await _uncut(self._try(self._flush()))
+
+    async def _flush(self) -> None:
         async with self._changing:
             due = self.index.due()
+            self._flushed_s = self._clock.monotonic_s()
             if not due:
                 return
             upto = self.index.next_id - 1
 
             def tail_after(gone: dict[int, int]) -> bytes:
-                return self.tail.pack({"stopped": False, "index": self.index.pack(due, gone)})
+                leaving = {row.epoch: (told.seqs, gone[row.epoch]) for row, told in due}
+                return self.tail.pack({"stopped": False, "index": self.index.pack(leaving)})
 
             gone = await self._call(lambda: self._file.settle(due, upto, tail_after))
             self._upto = upto
-            self._flushed_s = self._clock.monotonic_s()
             self.index.deleted(due, gone)
 
-    async def fetch(self, after: int, below: int, limit: int) -> list[Sealed]:
+    async def fetch(
+        self, after: int, below: int, limit: int, *, readings_only: bool = False
+    ) -> list[Sealed]:
         """Read sealed segments with `after` < id < `below`, oldest first, but settled ones.
 
         A segment whose bytes are damaged is declared as a gap and left out.
         """
-        try:
-            found = await self._call(lambda: list(self._file.after(after, below, limit)))
-        except SegmentDamaged as damage:
-            await self.drop([damage.segment], GapReason.OUTBOX_DAMAGED)
-            return await self.fetch(after, below, limit)
-        return [one for one, _ in found if not self.index.is_settled(one.epoch, one.seq)]
+        wanted: list[Sealed] = []
+        while len(wanted) < limit:
+            at_once = limit - len(wanted) if not self.index.is_anything_due() else SCANNED
+            found = await self._call(
+                lambda a=after, n=at_once: list(  # type: ignore[misc]  # bound for this turn
+                    self._file.after(a, below, n, readings_only=readings_only)
+                )
+            )
+            if not found:
+                break
+            after = found[-1].segment.id
+            for one in found:
+                if not one.is_sound:
+                    await _uncut(self._try(self._drop_damaged(one.segment)))
+                elif not self.index.is_settled(one.segment.epoch, one.segment.seq):
+                    wanted.append(one.segment)
+        return wanted[:limit]
 
     async def keep_caps(self) -> None:
         """Drop and declare the oldest readings where there are too many or they are too old."""
+        while await self._dropped_some():
+            pass
+
+    async def _dropped_some(self) -> bool:
         over = await self.used_bytes() - self._settings.max_bytes
-        oldest = await self.fetch(0, self.index.next_id, DROPPED_AT_ONCE)
-        readings = [one for one in oldest if one.kind is not Kind.EVENTS]
+        readings = await self.fetch(0, self.index.next_id, DROPPED_AT_ONCE, readings_only=True)
         limit_us = self._clock.now_us() - int(self._settings.max_age_s * MICROSECONDS)
         too_old = [one for one in readings if one.t1 < limit_us]
+        before = self.index.next_id
         if over > 0 and readings:
-            await self.drop(readings, GapReason.OUTBOX_FULL)
+            await self._try(self.drop(readings, GapReason.OUTBOX_FULL))
         elif too_old:
-            await self.drop(too_old, GapReason.TOO_OLD)
+            await self._try(self.drop(too_old, GapReason.TOO_OLD))
+        return self.index.next_id > before
 
     async def drop(self, segments: Sequence[Sealed], reason: GapReason) -> None:
-        """Delete batches that were not delivered, and commit the gaps that declare them."""
+        """Delete batches that were not delivered, and commit the gaps that declare them.
+
+        What central settled in the meantime is not dropped. Raises `OutboxFull`.
+        """
         alike: dict[tuple[int, bytes], list[Sealed]] = {}
         for segment in segments:
             alike.setdefault((segment.epoch, segment.point_set), []).append(segment)
         for group in alike.values():
-            await self._drop(group, reason)
+            await _uncut(self._drop(group, reason))
 
     async def _drop(self, group: Sequence[Sealed], reason: GapReason) -> None:
-        number = group[0].epoch
-        count = sum(one.count for one in group if one.kind is not Kind.EVENTS)
-        parts = await asyncio.to_thread(lambda: [_decoded(one) for one in group])
-        gap = dropped(reason, parts, {number: [one.seq for one in group]}, count)
-        if not any(len(part) for part in parts):
-            gap = replace(gap, from_us=group[0].t0 - 1, to_us=group[-1].t1 + 1)
-        body = encode_events([gap.event()])
-        draft = Draft(Kind.EVENTS, 1, gap.from_us, gap.to_us, group[0].point_set, body)
-        seqs = gap.voided[0][1]
+        columns = await asyncio.to_thread(lambda: {one.id: _decoded(one) for one in group})
         async with self._changing:
-            owner, seq = self.index.current.row, self.index.next_seq
-            row = self.index.epochs[number].row
-            gone = await self._call(lambda: self._file.drop(row, seqs, (owner, seq, draft)))
-            self.index.dropped(number, seqs, gone)
-            self.index.noted([draft])
+            epoch = self.index.epochs[group[0].epoch]
+            here = [one for one in group if self._is_pending(epoch, one)]
+            if not here:
+                return
+            count = sum(one.count for one in here if one.kind is not Kind.EVENTS)
+            voided = {epoch.row.epoch: [one.seq for one in here]}
+            gap = dropped(reason, [columns[one.id] for one in here], voided, count)
+            if not any(len(columns[one.id]) for one in here):
+                gap = replace(gap, from_us=here[0].t0 - 1, to_us=here[-1].t1 + 1)
+            await self._declare(epoch, gap, count, here[0].point_set)
+
+    def _is_pending(self, epoch: Epoch, segment: Sealed) -> bool:
+        settled = self.index.is_settled(segment.epoch, segment.seq)
+        return segment.seq in epoch.kept and not settled
+
+    async def _drop_damaged(self, segment: Sealed) -> None:
+        async with self._changing:
+            epoch = self.index.epochs[segment.epoch]
+            if not self._is_pending(epoch, segment):
+                return
+            others = SeqSet(epoch.kept.ranges())
+            others.discard(segment.seq, segment.seq)
+            held = await self._call(lambda: self._file.held(epoch.row, others.ranges()))
+            count = max(0, epoch.readings - held)
+            points = await self.point_set(segment.point_set) or self.tail.point_set
+            from_us, to_us = await self._times_about(segment)
+            gap = Gap(
+                "dropped",
+                GapReason.OUTBOX_DAMAGED,
+                ((0, len(points.points) - 1),),
+                from_us,
+                to_us,
+                # A damaged batch of events may have declared readings that nobody can count now.
+                count=count or None,
+                voided=((segment.epoch, ((segment.seq, segment.seq),)),),
+            )
+            await self._declare(epoch, gap, count, points.hash)
+
+    async def _times_about(self, segment: Sealed) -> tuple[int, int]:
+        now_us = self._clock.now_us()
+        times = [
+            (t0, t1)
+            for t0, t1 in await self._call(lambda: self._file.times_about(segment.id))
+            if now_us - PAST_US <= t0 <= t1 <= now_us + FUTURE_US
+        ]
+        oldest_us = now_us - int(self._settings.max_age_s * MICROSECONDS)
+        first, last = zip(*times, strict=True) if times else ([oldest_us], [now_us])
+        return min(first) - 1, max(last) + 1
+
+    async def _declare(self, epoch: Epoch, gap: Gap, readings: int, point_set: bytes) -> None:
+        body = encode_events([gap.event()])
+        draft = Draft(Kind.EVENTS, 1, gap.from_us, gap.to_us, point_set, body)
+        row, seqs = epoch.row, gap.voided[0][1]
+        event = (self.index.current.row, self.index.next_seq, draft)
+        upto = self.index.next_id - 1
+        packed = self.index.pack({row.epoch: (seqs, readings)})
+        tail = (upto, self.tail.pack({"stopped": False, "index": packed}))
+        await self._call(lambda: self._file.drop(row, seqs, readings, event, tail))
+        self._upto = upto
+        self.index.dropped(row.epoch, seqs, readings)
+        self.index.noted([draft])
         self.committed.set()
-        _log.error("readings dropped and declared as a gap", reason=reason.value, readings=gone)
+        reason = gap.reason.value
+        _log.error("readings dropped and declared as a gap", reason=reason, readings=readings)
 
     async def refused(self, epoch: int, seq: int, code: str, detail: str) -> None:
         """Note that central put a batch into quarantine, and why."""
@@ -172,24 +265,53 @@ class Outbox:
         return await self._call(self._file.used_bytes)
 
     async def close(self) -> None:
-        """Delete what is settled, note that the gateway stopped on purpose, and close."""
+        """Delete what is settled, note that the gateway stopped on purpose, and close.
+
+        A file that was found damaged is closed as it is: the next start looks at all of it.
+        """
         try:
-            await self.flush(now=True)
-            async with self._changing:
-                await self._checkpoint(stopped=True)
+            if not self._is_damaged:
+                await self.flush(now=True)
+                await _uncut(self._stopped())
         except OutboxError as error:
             _log.warning("the outbox could not be tidied at the stop", error=str(error))
         await self._call(self._file.close)
 
+    async def _stopped(self) -> None:
+        async with self._changing:
+            await self._checkpoint(stopped=True)
+
     async def _call(self, work: Callable[[], Result]) -> Result:
+        return await _uncut(self._called(work))
+
+    async def _called(self, work: Callable[[], Result]) -> Result:
         async with self._using_file:
-            # A commit that has begun is waited for: else nobody would know whether it happened.
-            task = asyncio.ensure_future(asyncio.to_thread(work))
             try:
-                return await asyncio.shield(task)
-            except asyncio.CancelledError:
-                await asyncio.wait([task])
+                return await asyncio.to_thread(work)
+            except OutboxDamaged:
+                self._is_damaged = True
                 raise
+
+
+async def _uncut(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do `work` to its end even if the caller is cancelled, who then learns of it.
+
+    Else nobody would know whether a commit happened, and the index would not follow the file.
+    """
+    task = asyncio.ensure_future(work)
+    cut: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cut = error
+    if cut is not None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning(
+                "the outbox failed while it was being stopped", error=str(task.exception())
+            )
+        raise cut
+    return task.result()
 
 
 def _decoded(segment: Sealed) -> Columns:

@@ -1,13 +1,14 @@
 """Opening the outbox: what a start finds on disk, and what it does about a damaged file.
 
-A file that SQLite cannot read is put aside, its sound segments are carried over, and the loss that
-cannot be counted is declared. The gateway starts in every case.
+What is sound in a file that cannot be trusted is carried over into a new one, which takes its place
+only when it is complete and holds the gap that declares the loss; the damaged file is kept. The
+gateway starts in every case but that of a disk that takes no writes.
 """
 
+import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,8 @@ from edge.holes import Gap, GapReason
 from edge.index import Epoch, Index
 from edge.ledger import Ledger
 from edge.outbox import Outbox
-from edge.segments import Draft, OutboxDamaged, Sealed, SegmentDamaged, SegmentFile, carry_over
+from edge.sealed import Draft, Found
+from edge.segments import OutboxDamaged, Salvage, SegmentFile
 from edge.seqs import SeqSet
 from edge.settings import OutboxSection
 from edge.tail import Tail
@@ -29,6 +31,14 @@ from shared.logs import get
 from shared.model import Kind, PointSet
 
 FILE_NAME: Final = "outbox.db"
+MENDING_NAME: Final = "outbox-mending.db"
+MENDED_NAME: Final = "outbox-mended.db"
+"""A file under this name is complete: it only waits to take the place of the damaged one."""
+
+MADE_NAME: Final = "outbox.made"
+"""An empty file beside the outbox since it was made: if the outbox is gone then, that is a loss."""
+
+_BESIDE: Final = ("-wal", "-journal", "-shm")
 
 _log = get("outbox")
 
@@ -42,20 +52,18 @@ async def open_outbox(
     `OutboxHeld`, `OutboxFull` or `OutboxBroken`; damage is mended and declared.
     """
     path = folder / FILE_NAME
+    _take_mended(folder, clock)
     try:
-        return _recovered(SegmentFile(path), point_set, clock, settings)
+        opened = _opened(path, point_set, clock, settings)
     except OutboxDamaged as damage:
+        await _mend(path, point_set, clock, settings)
         aside = _put_aside(path, clock)
-        _log.error("the outbox was damaged; its sound part is carried over", **_said(damage, aside))
-    file = SegmentFile(path)
-    carried, oldest_us = carry_over(aside, file)
-    _log.warning("segments carried over from the damaged outbox", segments=carried)
-    outbox, reason = _recovered(file, point_set, clock, settings)
-    now_us = clock.now_us()
-    await _declare_damage(
-        outbox, oldest_us or now_us - int(settings.max_age_s) * MICROSECONDS, clock
-    )
-    return outbox, reason
+        _log.error("the outbox was damaged; what is sound was carried over", **_said(damage, aside))
+        _take_mended(folder, clock)
+        opened = _opened(path, point_set, clock, settings)
+    _remove(path.with_name(MENDED_NAME))
+    _note_made(folder)
+    return opened
 
 
 def _said(damage: OutboxDamaged, aside: Path) -> dict[str, str]:
@@ -69,11 +77,16 @@ def read_outbox(path: Path) -> tuple[Ledger, list[tuple[int, int, str, str, int]
         return index.ledger(), file.refusals(100), file.used_bytes()
 
 
-def _recovered(
-    file: SegmentFile, point_set: PointSet, clock: Clock, settings: OutboxSection
+def _opened(
+    path: Path, point_set: PointSet, clock: Clock, settings: OutboxSection
 ) -> tuple[Outbox, GapReason | None]:
+    if path.with_name(MADE_NAME).exists() and not (path.exists() and path.stat().st_size):
+        raise OutboxDamaged("the outbox file is gone or empty, though it was made before")
+    file = SegmentFile(path)
     try:
         index, tail, stopped = _replay(file, point_set, clock.now_us())
+        if not stopped:
+            file.check()
     except BaseException:
         file.close()
         raise
@@ -94,9 +107,11 @@ def _replay(file: SegmentFile, point_set: PointSet, now_us: int) -> tuple[Index,
         except ValueError as error:
             raise OutboxDamaged(str(error)) from error
     index = _index(file, rest)
-    for segment, tokens in _since(file, upto):
-        index.recovered(segment)
-        tail = _absorbed(tail, file, segment, tokens, now_us)
+    for found in file.after(upto, 2**62, 2**31):
+        # What is not sound is indexed all the same: it is declared when it comes to be sent.
+        index.recovered(found.segment)
+        tail = _absorbed(tail, file, found, now_us)
+    _check_places(file, index)
     return index, tail.moved_to(point_set, now_us), bool(rest.get("stopped"))
 
 
@@ -105,31 +120,26 @@ def _index(file: SegmentFile, rest: dict[str, Any]) -> Index:
     for row in file.epochs():
         index.epochs[row.epoch] = Epoch(row)
     for number, ranges, readings in rest.get("index", []):
-        epoch = index.epochs[number]
+        epoch = index.epochs.get(number)
+        if epoch is None:
+            raise OutboxDamaged(f"the outbox file is damaged: epoch {number} is not in it")
         epoch.kept, epoch.readings = SeqSet((first, last) for first, last in ranges), readings
     return index
 
 
-def _since(file: SegmentFile, upto: int) -> Iterator[tuple[Sealed, bytes | None]]:
-    # A damaged segment is indexed all the same: it is declared when it comes to be sent.
-    while True:
-        try:
-            for segment, tokens in file.after(upto, 2**62, 2**31):
-                upto = segment.id
-                yield segment, tokens
-        except SegmentDamaged as damage:
-            upto = damage.segment.id
-            yield replace(damage.segment, body=b""), None
-        else:
-            return
+def _check_places(file: SegmentFile, index: Index) -> None:
+    for epoch in index.epochs.values():
+        for seqs in epoch.kept:
+            file.check_place(epoch.row, seqs[0])
+            file.check_place(epoch.row, seqs[1])
 
 
-def _absorbed(
-    tail: Tail, file: SegmentFile, segment: Sealed, tokens: bytes | None, now_us: int
-) -> Tail:
-    for device, (kept, known) in msgpack.unpackb(tokens, raw=False).items() if tokens else ():
+def _absorbed(tail: Tail, file: SegmentFile, found: Found, now_us: int) -> Tail:
+    tokens = msgpack.unpackb(found.tokens, raw=False) if found.tokens else {}
+    for device, (kept, known) in tokens.items():
         tail.remember(device, known, kept)
-    if segment.kind is not Kind.READINGS or not segment.body:
+    segment = found.segment
+    if segment.kind is not Kind.READINGS or not found.is_sound:
         return tail
     if segment.point_set != tail.point_set.hash:
         rows = file.point_set(segment.point_set)
@@ -141,13 +151,86 @@ def _absorbed(
     return tail
 
 
+async def _mend(path: Path, point_set: PointSet, clock: Clock, settings: OutboxSection) -> None:
+    """Write what is sound in a damaged file, and the gap that declares the rest, into a new one."""
+    mending = path.with_name(MENDING_NAME)
+    _remove(mending)
+    oldest_us = clock.now_us() - int(settings.max_age_s * MICROSECONDS)
+    with SegmentFile(mending) as file:
+        with Salvage(path) as damaged:
+            saved = file.take_over(damaged)
+            written = damaged.tail()
+        if written is not None:
+            with suppress(ValueError):
+                tail, rest = Tail.unpack(written[1])
+                file.write_tail(0, tail.pack({"stopped": False, "index": []}))
+                oldest_us = max(oldest_us, _lost_since(tail, rest, saved))
+        index, recovered, _ = _replay(file, point_set, clock.now_us())
+        outbox = Outbox(file, index, recovered, clock, settings)
+        await _declare_damage(outbox, oldest_us, clock)
+        file.as_one_file()
+    _sync(mending)
+    mending.rename(path.with_name(MENDED_NAME))
+    _sync(path.parent)
+    batches = sum(map(len, saved.values()))
+    _log.warning("batches carried over from the damaged outbox", batches=batches)
+
+
+def _lost_since(tail: Tail, rest: dict[str, Any], saved: Mapping[int, SeqSet]) -> int:
+    """Tell the moment after which readings may be missing.
+
+    If all that the tail knew of was saved, these are later than what the tail knows of each point.
+    """
+    for epoch, ranges, _ in rest.get("index", []):
+        here = saved.get(epoch, SeqSet())
+        if any(here.common(first, last) != [(first, last)] for first, last in ranges):
+            return 0
+    known = tail.last_at[tail.last_at > 0]
+    return int(known.min()) if len(known) else 0
+
+
 def _put_aside(path: Path, clock: Clock) -> Path:
+    """Rename the file, then what lies beside it; the name of the file itself decides."""
     aside = path.with_name(f"outbox-damaged-{clock.now_us()}.db")
-    for ending in ("", "-wal", "-shm"):
+    for ending in ("", *_BESIDE):
         part = path.with_name(path.name + ending)
         if part.exists():
             part.rename(aside.with_name(aside.name + ending))
+    _sync(path.parent)
     return aside
+
+
+def _take_mended(folder: Path, clock: Clock) -> None:
+    """Put a mended file in the place of the damaged one, if that was put aside."""
+    path, mended = folder / FILE_NAME, folder / MENDED_NAME
+    if path.exists() or not mended.exists():
+        return
+    # A WAL of the damaged file would be taken for one of the mended file.
+    _put_aside(path, clock)
+    mended.rename(path)
+    _sync(folder)
+
+
+def _remove(path: Path) -> None:
+    for ending in ("", *_BESIDE):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _note_made(folder: Path) -> None:
+    made = folder / MADE_NAME
+    if not made.exists():
+        made.touch()
+        _sync(folder)
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 async def _declare_damage(outbox: Outbox, oldest_us: int, clock: Clock) -> None:

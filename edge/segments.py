@@ -4,25 +4,56 @@ This module is the only one that knows SQLite. It blocks; `edge.outbox` calls it
 Source for the settings: SQLite documentation, "PRAGMA synchronous" and "Write-Ahead Logging".
 """
 
-import zlib
+from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, replace
+from hashlib import sha256
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
 import apsw
 
+from edge.sealed import Draft, EpochRow, Found, Sealed, crc_of, found_of
+from edge.seqs import SeqSet
 from shared.errors import SpineError
 from shared.link import Range, Settled
 from shared.model import Kind
 
+__all__ = [
+    "Draft",
+    "EpochRow",
+    "Found",
+    "OutboxBroken",
+    "OutboxDamaged",
+    "OutboxError",
+    "OutboxFull",
+    "OutboxHeld",
+    "Salvage",
+    "Sealed",
+    "SegmentFile",
+]
+
 FORMAT: Final = 1
+
+EPOCH_BITS: Final = 40
+"""Room for the seqs of an epoch where a damaged file is carried over."""
+
+SAVED_AT_ONCE: Final = 256
+"""Segments that are carried over in one commit."""
+
 SAFE_SQLITE: Final = (3, 51, 3)
 """Older SQLite can lose commits when several connections check-point (its 3.51.3 notes)."""
 
-_COLUMNS: Final = "id, epoch, seq, kind, count, t0, t1, crc, point_set, body"
+_COLUMNS: Final = "id, epoch, seq, kind, count, t0, t1, crc, point_set, body, tokens"
+
+# In a damaged file a value can be of any type: casts keep the reader from failing on it.
+_READ: Final = ", ".join(
+    f"CAST({name} AS {'BLOB' if name in ('kind', 'point_set', 'body', 'tokens') else 'INTEGER'})"
+    for name in _COLUMNS.split(", ")
+)
 
 
 class OutboxError(SpineError):
@@ -45,58 +76,6 @@ class OutboxDamaged(OutboxError):
     """The file is not a sound outbox."""
 
 
-class SegmentDamaged(OutboxDamaged):
-    """One segment's bytes are not what was sealed; the rest of the file may be sound."""
-
-    def __init__(self, segment: "Sealed") -> None:
-        """Keep the damaged segment; only its name can be trusted."""
-        self.segment = segment
-        super().__init__(f"segment {segment.epoch}/{segment.seq} is damaged: wrong checksum")
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A batch with its name: never changed again, sent byte for byte."""
-
-    id: int
-    epoch: int
-    seq: int
-    kind: Kind
-    count: int
-    t0: int
-    t1: int
-    point_set: bytes
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A batch before its commit gives it a name. Times are UTC in microseconds."""
-
-    kind: Kind
-    count: int
-    t0: int
-    t1: int
-    point_set: bytes
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """What became of the readings of one epoch whose segments are gone from the file.
-
-    `settled` counts what was deleted on receipts here; the last three are what central told.
-    """
-
-    epoch: int
-    base: int
-    settled: int = 0
-    dropped: int = 0
-    delivered: int = 0
-    collapsed: int = 0
-    quarantined: int = 0
-
-
 class SegmentFile:
     """The open file. Not safe for two calls at once; its owner takes turns."""
 
@@ -106,6 +85,7 @@ class SegmentFile:
         `synchronous` is FULL but in the negative control of the power-cut proof. Raises
         `OutboxHeld`, `OutboxDamaged` or `OutboxFull`.
         """
+        self._bases: list[tuple[int, int]] = []
         with _translated():
             self._db = apsw.Connection(str(path))
         try:
@@ -133,6 +113,7 @@ class SegmentFile:
         elif version != FORMAT:
             msg = f"outbox format {version}; this gateway reads {FORMAT}: update the gateway"
             raise OutboxDamaged(msg)
+        self._bases = sorted(self._db.execute("SELECT base, epoch FROM epochs"))
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
@@ -153,6 +134,7 @@ class SegmentFile:
                 " coalesce((SELECT upto FROM tail), 0))"
             )
             self._db.execute("INSERT INTO epochs (epoch, base) VALUES (?, ?)", (epoch, top + 1))
+        insort(self._bases, (top + 1, epoch))
         return EpochRow(epoch, top + 1)
 
     def append(
@@ -166,8 +148,9 @@ class SegmentFile:
         self, row: EpochRow, seq: int, drafts: Sequence[Draft], tokens: bytes | None
     ) -> None:
         for nth, draft in enumerate(drafts, seq):
+            with_it = tokens if nth == seq else None
             self._db.execute(
-                f"INSERT INTO segments ({_COLUMNS}, tokens)"  # noqa: S608 - constant column list
+                f"INSERT INTO segments ({_COLUMNS})"  # noqa: S608 - constant column list
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     row.base + nth,
@@ -177,10 +160,10 @@ class SegmentFile:
                     draft.count,
                     draft.t0,
                     draft.t1,
-                    _crc(row.epoch, nth, draft),
+                    crc_of(row.epoch, nth, draft, with_it),
                     draft.point_set,
                     draft.body,
-                    tokens if nth == seq else None,
+                    with_it,
                 ),
             )
 
@@ -211,23 +194,41 @@ class SegmentFile:
                     ),
                 )
             self._write_tail(upto, tail_after(gone))
-        with _translated():
-            self._give_back_space()
+        self._give_back_space()
         return gone
 
-    def drop(self, row: EpochRow, seqs: Sequence[Range], event: tuple[EpochRow, int, Draft]) -> int:
-        """Delete segments and commit the gap event that declares it, in one commit.
+    def drop(
+        self,
+        row: EpochRow,
+        seqs: Sequence[Range],
+        readings: int,
+        event: tuple[EpochRow, int, Draft],
+        tail: tuple[int, bytes],
+    ) -> None:
+        """Delete segments with so many readings and commit the gap event that declares it.
 
-        Returns the readings dropped.
+        The tail, with the id up to which it speaks, is the one without them.
         """
         with _translated(), self._db:
-            gone = sum(self._delete(row.base, one) for one in seqs)
+            for one in seqs:
+                self._delete(row.base, one)
             self._db.execute(
-                "UPDATE epochs SET dropped = dropped + ? WHERE epoch = ?", (gone, row.epoch)
+                "UPDATE epochs SET dropped = dropped + ? WHERE epoch = ?", (readings, row.epoch)
             )
             owner, seq, draft = event
             self._insert(owner, seq, [draft], None)
-        return gone
+            self._write_tail(*tail)
+
+    def held(self, row: EpochRow, seqs: Sequence[Range]) -> int:
+        """Count the readings in these segments of an epoch."""
+        query = (
+            "SELECT coalesce(sum(count), 0) FROM segments"
+            " WHERE id BETWEEN ? AND ? AND kind <> 'events'"
+        )
+        with _translated():
+            return sum(
+                self._one(query, (row.base + first, row.base + last)) for first, last in seqs
+            )
 
     def _delete(self, base: int, seqs: Range) -> int:
         rows = self._db.execute(
@@ -259,19 +260,54 @@ class SegmentFile:
             ).fetchall()
         return [EpochRow(*cast("tuple[int, int]", row)) for row in rows]
 
-    def after(self, id_: int, below: int, limit: int) -> Iterator[tuple[Sealed, bytes | None]]:
-        """Yield sound segments with `id_` < id < `below` and their tokens, at most `limit`.
+    def check(self) -> None:
+        """Read the whole file; raises `OutboxDamaged` where its structure is not sound."""
+        with _translated():
+            found = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != ("ok",):
+            raise OutboxDamaged(f"the outbox file is damaged: {found}")
 
-        Raises `SegmentDamaged` at one whose checksum is wrong.
-        """
+    def after(
+        self, id_: int, below: int, limit: int, *, readings_only: bool = False
+    ) -> Iterator[Found]:
+        """Yield the segments with `id_` < id < `below` by id, at most `limit`, sound or not."""
+        wanted = " AND kind <> 'events'" if readings_only else ""
         with _translated():
             rows = self._db.execute(
-                f"SELECT {_COLUMNS}, tokens FROM segments"  # noqa: S608 - constant column list
-                " WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                f"SELECT {_READ} FROM segments"  # noqa: S608 - constant column list
+                f" WHERE id > ? AND id < ?{wanted} ORDER BY id LIMIT ?",
                 (id_, below, limit),
             )
             for row in rows:
-                yield _sealed(row), row[-1]
+                yield found_of(row, self._name_of(row[0]))
+
+    def _name_of(self, id_: int) -> tuple[int, int]:
+        at = bisect_right(self._bases, (id_, 2**63)) - 1
+        if at < 0:
+            raise OutboxDamaged(f"segment {id_} belongs to no epoch")
+        base, epoch = self._bases[at]
+        return epoch, id_ - base
+
+    def check_place(self, row: EpochRow, seq: int) -> None:
+        """Look whether a segment lies where it belongs; raises `OutboxDamaged` if it does not."""
+        with _translated():
+            found = self._db.execute(
+                "SELECT epoch, seq FROM segments WHERE id = ?", (row.base + seq,)
+            ).fetchone()
+        if found != (row.epoch, seq):
+            msg = f"the outbox file is damaged: {found} where {row.epoch}/{seq} belongs"
+            raise OutboxDamaged(msg)
+
+    def times_about(self, id_: int) -> list[tuple[int, int]]:
+        """Give first and last time of a segment and of its neighbours, as far as they are there."""
+        with _translated():
+            return list(
+                self._db.execute(
+                    "SELECT CAST(t0 AS INTEGER), CAST(t1 AS INTEGER) FROM segments"
+                    " WHERE id BETWEEN ? AND ?",
+                    (id_ - 1, id_ + 1),
+                )
+            )
 
     def refuse(self, epoch: int, seq: int, code: str, detail: str, at_us: int) -> None:
         """Note that central refused a batch, and why."""
@@ -302,22 +338,42 @@ class SegmentFile:
             ).fetchone()
         return None if row is None else bytes(row[0])
 
-    def restore(self, statement: str, row: tuple[Any, ...]) -> None:
-        """Write a row that was carried over from a damaged file."""
-        with _translated(), self._db:
-            self._db.execute(statement, row)
+    def take_over(self, salvage: "Salvage") -> dict[int, SeqSet]:
+        """Write what can be read of a damaged file into this new one; tell which batches.
 
-    def restore_segment(self, segment: Sealed, row: tuple[Any, ...]) -> None:
-        """Write a segment that was carried over, under its old name and id."""
-        base = segment.id - segment.seq
-        self.restore(
-            "INSERT OR IGNORE INTO epochs (epoch, base) VALUES (?, ?)", (segment.epoch, base)
+        They keep their names, but get new ids: those of a damaged file cannot be trusted.
+        """
+        kept: dict[int, SeqSet] = {}
+        rows: dict[int, EpochRow] = {}
+        for batch in _portions(salvage.segments()):
+            with _translated(), self._db:
+                for one in batch:
+                    epoch, seq = one.segment.epoch, one.segment.seq
+                    if seq not in kept.setdefault(epoch, SeqSet()):
+                        kept[epoch].add(seq, seq)
+                        row = rows.get(epoch) or self._take_epoch(EpochRow(epoch, 0), rows)
+                        self._insert(row, seq, [one.segment.as_draft()], one.tokens)
+        with _translated(), self._db:
+            for row in salvage.epochs():
+                self._take_epoch(row, rows)
+            for hash_, points in salvage.point_sets().items():
+                self._db.execute("INSERT OR IGNORE INTO point_sets VALUES (?, ?)", (hash_, points))
+        self._bases = sorted((row.base, row.epoch) for row in rows.values())
+        return kept
+
+    def _take_epoch(self, row: EpochRow, rows: dict[int, EpochRow]) -> EpochRow:
+        known = rows.get(row.epoch)
+        base = known.base if known else (len(rows) + 1) << EPOCH_BITS
+        rows[row.epoch] = taken = replace(row, base=base)
+        self._db.execute(
+            "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(taken)
         )
-        self.restore(
-            f"INSERT OR IGNORE INTO segments ({_COLUMNS}, tokens)"  # noqa: S608 - constant columns
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            row,
-        )
+        return taken
+
+    def as_one_file(self) -> None:
+        """Bring all into the file itself, without a WAL beside it, so that it can be renamed."""
+        with _translated():
+            self._db.execute("PRAGMA journal_mode=DELETE").fetchall()
 
     def used_bytes(self) -> int:
         """Tell how much of the file holds something."""
@@ -327,67 +383,108 @@ class SegmentFile:
 
     def _give_back_space(self) -> None:
         # After an outage the file gives its space back, a little at a time so that commits go on.
-        if self._one("PRAGMA freelist_count") > 2_048:
-            self._db.execute("PRAGMA incremental_vacuum(512)").fetchall()
+        # On a full disk even that takes room; nothing depends on it.
+        with suppress(OutboxFull), _translated():
+            if self._one("PRAGMA freelist_count") > 2_048:
+                self._db.execute("PRAGMA incremental_vacuum(512)").fetchall()
 
-    def _one(self, query: str) -> int:
-        row = self._db.execute(query).fetchone()
+    def _one(self, query: str, values: tuple[int, ...] = ()) -> int:
+        row = self._db.execute(query, values).fetchone()
         return 0 if row is None else int(row[0])
 
 
-def carry_over(damaged: Path, file: SegmentFile) -> tuple[int, int | None]:
-    """Copy every sound segment and point set of a damaged file into `file`.
+class Salvage:
+    """A damaged file, of which all is read that can be; the file is not changed."""
 
-    Returns how many segments, and their oldest time. The damaged file is only read.
-    """
-    try:
-        source = apsw.Connection(str(damaged), flags=apsw.SQLITE_OPEN_READWRITE)
-    except apsw.Error:
-        return 0, None
-    with closing(source):
-        for name, columns in (("epochs", "?,?,?,?,?,?,?"), ("point_sets", "?,?")):
-            for row in _readable(source, f"SELECT * FROM {name}"):  # noqa: S608 - constant names
-                file.restore(f"INSERT OR IGNORE INTO {name} VALUES ({columns})", row)  # noqa: S608
-        query = f"SELECT {_COLUMNS}, tokens FROM segments ORDER BY id"  # noqa: S608 - constant
-        found = {row[0]: row for order in (" DESC", "") for row in _readable(source, query + order)}
-    oldest: int | None = None
-    for row in found.values():
-        with suppress(SegmentDamaged, ValueError, TypeError):
-            segment = _sealed(row)
-            file.restore_segment(segment, row)
-            oldest = segment.t0 if oldest is None else min(oldest, segment.t0)
-    return len(found), oldest
+    def __init__(self, damaged: Path) -> None:
+        """Open the file, if it can be opened at all."""
+        self._source: apsw.Connection | None = None
+        with suppress(apsw.Error):
+            self._source = apsw.Connection(str(damaged), flags=apsw.SQLITE_OPEN_READWRITE)
+            self._source.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._source is not None:
+            self._source.close(force=True)
+
+    def segments(self) -> Iterator[Found]:
+        """Yield every sound segment that a point set is known for, from both ends of the file.
+
+        One may come twice.
+        """
+        known = self.point_sets()
+        for order in ("", " DESC"):
+            query = f"SELECT {_READ} FROM segments ORDER BY id{order}"  # noqa: S608 - constant
+            for row in self._readable(query):
+                one = found_of(row, (row[1], row[2]))
+                if one.is_sound and one.segment.point_set in known:
+                    yield one
+
+    def epochs(self) -> Iterator[EpochRow]:
+        """Yield the epochs."""
+        for row in self._readable("SELECT * FROM epochs"):
+            if all(isinstance(value, int) and value >= 0 for value in row):
+                yield EpochRow(*row)
+
+    def point_sets(self) -> dict[bytes, bytes]:
+        """Give the point sets that are what their hash says, packed."""
+        rows = self._readable("SELECT hash, points FROM point_sets")
+        return {hash_: packed for hash_, packed in rows if sha256(packed).digest() == hash_}
+
+    def tail(self) -> tuple[int, bytes] | None:
+        """Give the tail and the id it covers, if it is there."""
+        for upto, body in self._readable("SELECT upto, body FROM tail"):
+            if isinstance(upto, int) and isinstance(body, bytes):
+                return upto, body
+        return None
+
+    def _readable(self, query: str) -> Iterator[tuple[Any, ...]]:
+        if self._source is not None:
+            with suppress(apsw.Error, UnicodeDecodeError):
+                yield from self._source.execute(query)
 
 
-def _readable(source: apsw.Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    with suppress(apsw.Error):
-        yield from source.execute(query)
-
-
-def _crc(epoch: int, seq: int, draft: Draft | Sealed) -> int:
-    head = f"{epoch} {seq} {draft.kind} {draft.count} {draft.t0} {draft.t1}".encode()
-    return zlib.crc32(draft.body, zlib.crc32(draft.point_set, zlib.crc32(head)))
-
-
-def _sealed(row: tuple[Any, ...]) -> Sealed:
-    id_, epoch, seq, kind, count, t0, t1, crc, point_set, body = row[:10]
-    sealed = Sealed(id_, epoch, seq, Kind(kind), count, t0, t1, bytes(point_set), bytes(body))
-    if _crc(epoch, seq, sealed) != crc:
-        raise SegmentDamaged(sealed)
-    return sealed
+def _portions(found: Iterator[Found]) -> Iterator[list[Found]]:
+    while portion := list(islice(found, SAVED_AT_ONCE)):
+        yield portion
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as error:
-        raise OutboxDamaged(f"the outbox file is damaged: {error}") from error
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise OutboxHeld("the outbox is held by a running gateway: ask it, or stop it") from error
-    except apsw.FullError as error:
-        raise OutboxFull("the disk is full: free some space; nothing was lost") from error
-    except apsw.CantOpenError as error:
-        raise OutboxBroken(f"the outbox file cannot be opened: {error}") from error
-    except apsw.IOError as error:
-        raise OutboxBroken(f"the disk failed: {error}") from error
+    except apsw.Error as error:
+        raise _meaning(error) from error
+
+
+def _meaning(error: apsw.Error) -> Exception:
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return OutboxHeld("the outbox is held by a running gateway: ask it, or stop it")
+    if isinstance(error, apsw.FullError):
+        return OutboxFull("the disk is full: free some space; nothing was lost")
+    if isinstance(error, _DAMAGE) or getattr(error, "extendedresult", 0) in _UNREADABLE:
+        return OutboxDamaged(f"the outbox file is damaged: {error}")
+    if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError):
+        return OutboxBroken(f"the outbox file cannot be opened for writing: {error}")
+    if isinstance(error, apsw.IOError):
+        return OutboxBroken(f"the disk failed: {error}")
+    return error
+
+
+_DAMAGE: Final = (
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.FormatError,
+    # All statements are fixed: if one does not fit, the schema or a row is not what we wrote.
+    apsw.SQLError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+)
+_UNREADABLE: Final = (
+    apsw.SQLITE_IOERR_READ,
+    apsw.SQLITE_IOERR_SHORT_READ,
+    apsw.SQLITE_IOERR_CORRUPTFS,
+)

@@ -4,6 +4,7 @@ It is what makes a restart exact: a repeated reading is recognised, time goes on
 and the hole between the last committed answer and the next one can be declared.
 """
 
+import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -116,13 +117,17 @@ class Tail:
             **{name: getattr(self, name).tobytes() for name in _ARRAYS},
         }
         packed: bytes = msgpack.packb(document, use_bin_type=True)
-        return zstandard.ZstdCompressor(level=1).compress(packed)
+        body: bytes = zstandard.ZstdCompressor(level=1).compress(packed)
+        return zlib.crc32(body).to_bytes(4, "big") + body
 
     @classmethod
     def unpack(cls, body: bytes) -> tuple["Tail", dict[str, Any]]:
         """Read what `pack` wrote: the tail and the rest. Raises ValueError on damage."""
+        if zlib.crc32(body[4:]).to_bytes(4, "big") != body[:4]:
+            msg = "damaged tail: wrong checksum"
+            raise ValueError(msg)
         try:
-            packed = zstandard.ZstdDecompressor().decompress(body, max_output_size=2**28)
+            packed = zstandard.ZstdDecompressor().decompress(body[4:], max_output_size=2**28)
             document = msgpack.unpackb(packed, raw=False, strict_map_key=False)
             arrays: dict[str, Any] = {
                 name: np.frombuffer(document.pop(name), dtype).copy()

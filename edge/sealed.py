@@ -1,0 +1,100 @@
+"""A batch as the outbox keeps it: sealed under its name, with the checksum that proves it."""
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from shared.model import Kind
+
+_KINDS: Final = {kind.value.encode(): kind for kind in Kind}
+
+
+_MOST_READINGS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A batch before its commit gives it a name. Times are UTC in microseconds."""
+
+    kind: Kind
+    count: int
+    t0: int
+    t1: int
+    point_set: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch with its name: never changed again, sent byte for byte."""
+
+    id: int
+    epoch: int
+    seq: int
+    kind: Kind
+    count: int
+    t0: int
+    t1: int
+    point_set: bytes
+    body: bytes
+
+    def as_draft(self) -> Draft:
+        """Give the batch without its name."""
+        return Draft(self.kind, self.count, self.t0, self.t1, self.point_set, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A segment as it was found in the file, and the tokens that were committed with it.
+
+    Where it is not sound, its bytes are not what was sealed: only its id, epoch and seq can be
+    trusted, which follow from where it lies; it has no body, and the rest is a guess.
+    """
+
+    segment: Sealed
+    tokens: bytes | None
+    is_sound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """What became of the readings of one epoch whose segments are gone from the file.
+
+    `settled` counts what was deleted on receipts here; the last three are what central told.
+    """
+
+    epoch: int
+    base: int
+    settled: int = 0
+    dropped: int = 0
+    delivered: int = 0
+    collapsed: int = 0
+    quarantined: int = 0
+
+
+def crc_of(epoch: int, seq: int, draft: Draft | Sealed, tokens: bytes | None) -> int:
+    """Check-sum a segment: its name, what is said of it, its bytes and its tokens."""
+    head = f"{epoch} {seq} {draft.kind} {draft.count} {draft.t0} {draft.t1}".encode()
+    for part in (draft.point_set, draft.body, tokens or b""):
+        head += zlib.crc32(part).to_bytes(4, "big")
+    return zlib.crc32(head)
+
+
+def found_of(row: tuple[Any, ...], name: tuple[int, int]) -> Found:
+    """Read a row of the file, in the order of its columns, that lies where `name` belongs."""
+    id_, epoch, seq, kind_text, count, t0, t1, crc, point_set, body, tokens = row
+    kind = _KINDS.get(kind_text or b"")
+    sealed = Sealed(
+        id_,
+        *name,
+        kind or Kind.READINGS,
+        count or 0,
+        t0 or 0,
+        t1 or 0,
+        point_set or b"",
+        body or b"",
+    )
+    if kind and (epoch, seq) == name and crc_of(*name, sealed, tokens) == crc:
+        return Found(sealed, tokens, is_sound=True)
+    guess = sealed.count if 0 <= sealed.count <= _MOST_READINGS else 0
+    return Found(replace(sealed, count=guess, body=b""), None, is_sound=False)
