@@ -193,8 +193,7 @@ class Uplink:
         if points is None:
             _log.error("central asks for a point set this gateway never had", hash=hash_.hex())
             return
-        rows = tuple(tuple(row) for row in points.rows())
-        await socket.send(link.pack(link.PointSetFrame(hash=hash_, points=rows)))
+        await socket.send(link.pack(link.PointSetFrame(hash=hash_, points=points.rows())))
 
     def _put_off(self, window: Window, frame: link.RetryAfter) -> None:
         until_s = self.clock.monotonic_s() + frame.seconds

@@ -68,11 +68,11 @@ class PointSet:
         packed: bytes = msgpack.packb(self.rows(), use_bin_type=True)
         return hashlib.sha256(packed).digest()
 
-    def rows(self) -> list[list[str]]:
+    def rows(self) -> tuple[tuple[str, str, str, str], ...]:
         """List the points as `[key, unit, type, class]`, the form that is hashed and sent."""
-        return [
-            [point.key, point.unit, point.type.value, point.klass.value] for point in self.points
-        ]
+        return tuple(
+            (point.key, point.unit, point.type.value, point.klass.value) for point in self.points
+        )
 
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[str]]) -> "PointSet":
