@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from central.egress.schemas import finite, utc
-from central.problems import ApiProblem
 from central.storage.catalogue import PointRow
-from central.storage.database import Connection, DatabaseRefused
+from central.storage.database import Connection
 
 _ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _NUMBERS: Final = ("avg", "min", "max", "sum", "first", "last")
@@ -39,16 +38,9 @@ async def read(
     between: tuple[datetime, datetime],
     width: timedelta,
 ) -> list[dict[str, Any]]:
-    """Read the buckets of each point; a bucket without a reading is left out.
-
-    Raises `ApiProblem` 422 where sums of huge values leave the range of numbers.
-    """
+    """Read the buckets of each point; a bucket without a reading is left out."""
     ids = [point.point_id for point in points]
-    try:
-        rows = await connection.fetch(_BUCKETS, ids, *between, width, _ORIGIN)
-    except DatabaseRefused as error:
-        detail = "The values are too large to be added up. Ask for raw readings."
-        raise ApiProblem(422, "too_large_to_add", detail) from error
+    rows = await connection.fetch(_BUCKETS, ids, *between, width, _ORIGIN)
     found: dict[int, list[dict[str, Any]]] = {point_id: [] for point_id in ids}
     for row in rows:
         found[row["point_id"]].append(_write(row, width))

@@ -15,14 +15,22 @@ from shared.model import KEY_LENGTH, KEY_PATTERN
 MAX_KEYS: Final = 100
 MAX_LISTED: Final = 1_000
 
-Key = Annotated[str, Query(pattern=KEY_PATTERN, min_length=1, max_length=KEY_LENGTH)]
 Keys = Annotated[
     list[Annotated[str, Query(pattern=KEY_PATTERN, max_length=KEY_LENGTH)]],
     Query(alias="key", max_length=MAX_KEYS, description="Keys of points; repeat for several."),
 ]
+PART_PATTERN: Final = r"^[A-Za-z0-9_\-.:~/]*$"
 Prefix = Annotated[
     str | None,
-    Query(max_length=KEY_LENGTH, description="Only points whose key begins so: `ahu1/`."),
+    Query(
+        pattern=PART_PATTERN,
+        max_length=KEY_LENGTH,
+        description="Only points whose key begins so: `ahu1/`.",
+    ),
+]
+After = Annotated[
+    str | None,
+    Query(pattern=PART_PATTERN, max_length=KEY_LENGTH, description="From `next_after`."),
 ]
 
 

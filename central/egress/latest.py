@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from central.access import ProjectCaller, ProjectSlug
-from central.egress.catalogue import MAX_LISTED, Keys, Prefix, Selection, page, select
+from central.egress.catalogue import MAX_LISTED, After, Keys, Prefix, Selection, page, select
 from central.egress.query import reading
 from central.egress.schemas import PointReadingOut, finite, quality_out, utc
 from central.problems import documented
@@ -37,7 +37,7 @@ def routes(pool: Pool, limit_s: float) -> APIRouter:
         caller: ProjectCaller,
         keys: Keys = [],  # noqa: B006  # FastAPI copies it
         prefix: Prefix = None,
-        after: Annotated[str | None, Query(max_length=200)] = None,
+        after: After = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 500,
     ) -> LatestOut:
         """Give the newest reading of the points with these keys, or of all, page by page."""

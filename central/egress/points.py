@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from central.access import ProjectCaller, ProjectSlug
-from central.egress.catalogue import MAX_LISTED, Prefix, page
+from central.egress.catalogue import MAX_LISTED, After, Prefix, page
 from central.problems import documented
 from central.storage.database import Pool
 
@@ -39,7 +39,7 @@ def routes(pool: Pool) -> APIRouter:
         project: ProjectSlug,
         caller: ProjectCaller,
         prefix: Prefix = None,
-        after: Annotated[str | None, Query(max_length=200)] = None,
+        after: After = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 500,
     ) -> PointsOut:
         """List points in the order of their keys."""
