@@ -101,7 +101,9 @@ class DeviceSection(Section):
         10.0, ge=0.01, le=86_400, description="Time between polls; unused where a device pushes."
     )
     options: dict[str, Any] = Field(description="The driver's device options.")
-    points: tuple[PointSection, ...] = Field(min_length=1, max_length=20_000)
+    points: tuple[PointSection, ...] = Field(
+        min_length=1, max_length=20_000, description="What is read of it."
+    )
 
 
 class GatewayFile(Section):
@@ -110,7 +112,9 @@ class GatewayFile(Section):
     gateway: GatewaySection = GatewaySection()
     central: CentralSection
     outbox: OutboxSection = OutboxSection()
-    devices: tuple[DeviceSection, ...] = Field(min_length=1, max_length=1_000)
+    devices: tuple[DeviceSection, ...] = Field(
+        min_length=1, max_length=1_000, description="What the gateway reads."
+    )
 
 
 @dataclass(frozen=True, slots=True)

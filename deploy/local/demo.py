@@ -137,7 +137,7 @@ def main() -> int:
     try:
         return _run(demo)
     except DemoFailed as error:
-        print(f"the demo could not start: {error}", file=sys.stderr)
+        print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0
