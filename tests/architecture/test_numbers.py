@@ -113,7 +113,7 @@ def test_every_exemption_gives_its_reason() -> None:
         for path, text in sources().items()
         for number, line in enumerate(text.splitlines(), 1)
         for mark in ("# noqa", "# type: ignore")
-        if mark in line and " - " not in line.split(mark)[1] and "#" not in line.split(mark)[1][1:]
+        if mark in line and "- " not in line.split(mark)[1] and "#" not in line.split(mark)[1][1:]
     ]
     assert silent == []
 
