@@ -1,8 +1,11 @@
-"""What every test shares: the event loop is asyncio's."""
+"""What every test shares: the event loop is asyncio's, and no example is judged by its speed."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.contract.driver_rig", "tests.contract.driver_suite")
+settings.register_profile("spine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("spine")
 
 
 @pytest.fixture(scope="session")

@@ -151,26 +151,61 @@ async def test_a_link_that_timed_out_stays_lost_so_a_late_answer_is_never_taken(
 
 async def test_the_late_answer_of_a_cancelled_read_is_waited_for_and_dropped() -> None:
     """The device gets its next request only after it answered: one in flight, always."""
-    in_flight, most, held = 0, 0, asyncio.Event()
+    requests: list[Request] = []
+    surplus: list[bytes] = []
+    may_answer = asyncio.Event()
 
     async def stamped(request: Request, writer: asyncio.StreamWriter) -> None:
-        nonlocal in_flight, most
-        in_flight += 1
-        most = max(most, in_flight)
-        await held.wait()
-        in_flight -= 1
+        requests.append(request)
+        await may_answer.wait()
+        surplus.append(pending_bytes(writer))
         writer.write(request.answer([request.transaction] * request.count))
 
     async with reading(stamped) as driver:
         first = asyncio.ensure_future(read(driver))
-        await until(lambda: in_flight == 1)
+        await until(lambda: len(requests) == 1)
         first.cancel()
         await asyncio.wait([first])
         second = asyncio.ensure_future(read(driver))
-        await asyncio.sleep(0)
-        held.set()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        may_answer.set()
         assert (await second)[0] == [2.0] * 4
-        assert most == 1
+    assert surplus == [b"", b""]
+
+
+async def test_a_cancelled_read_makes_no_further_requests() -> None:
+    requests: list[int] = []
+    may_answer = asyncio.Event()
+
+    async def held(request: Request, writer: asyncio.StreamWriter) -> None:
+        requests.append(request.start)
+        await may_answer.wait()
+        writer.write(request.counting())
+
+    far = PointSource(Point("far"), ModbusPointOptions(register=900))
+    async with reading(held) as driver:
+        first = asyncio.ensure_future(driver.read(driver.plan([POINTS[0], far])))
+        await until(lambda: requests == [0])
+        first.cancel()
+        await asyncio.wait([first])
+        may_answer.set()
+        assert (await driver.read(driver.plan([POINTS[3]]))).value.tolist() == [3.0]
+    assert requests == [0, 3]
+
+
+async def test_an_answer_with_half_of_a_stray_one_behind_it_is_told_apart() -> None:
+    stray_rest = b""
+
+    async def torn(request: Request, writer: asyncio.StreamWriter) -> None:
+        nonlocal stray_rest
+        stray = request.frame(b"\x03\x08" + b"\xff" * 8, transaction=request.transaction ^ 0x8000)
+        writer.write(stray_rest + request.counting() + stray[:11])
+        stray_rest = stray[11:]
+
+    async with reading(torn) as driver:
+        for _ in range(4):
+            assert await read(driver) == (VALUES, [GOOD] * 4)
 
 
 async def test_a_cancelled_read_whose_answer_never_comes_ends_in_a_lost_link() -> None:
@@ -255,6 +290,12 @@ async def test_a_name_that_cannot_be_looked_up_is_a_lost_link(host: str) -> None
     driver = ModbusDriver(ModbusDeviceOptions(host=host, connect_timeout_s=10))
     with pytest.raises(LinkLost, match="Modbus"):
         await driver.__aenter__()
+
+
+def pending_bytes(writer: asyncio.StreamWriter) -> bytes:
+    """Look what has come after the request that is being answered."""
+    reader: asyncio.StreamReader = writer.transport.get_protocol()._stream_reader  # type: ignore[attr-defined]
+    return bytes(reader._buffer)  # type: ignore[attr-defined]
 
 
 async def until(happens: Callable[[], bool]) -> None:
