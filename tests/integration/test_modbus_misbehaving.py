@@ -199,7 +199,7 @@ async def test_an_answer_with_half_of_a_stray_one_behind_it_is_told_apart() -> N
 
     async def torn(request: Request, writer: asyncio.StreamWriter) -> None:
         nonlocal stray_rest
-        stray = request.frame(b"\x03\x08" + b"\xff" * 8, transaction=request.transaction ^ 0x8000)
+        stray = request.frame(b"\x03\x20" + b"\xff" * 32, transaction=request.transaction ^ 0x8000)
         writer.write(stray_rest + request.counting() + stray[:11])
         stray_rest = stray[11:]
 

@@ -138,7 +138,8 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
         assert task is not None
         tasks.add(task)
         try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError):
+            # cancelled too: asyncio's streams log an error for a handler that ends so
+            with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
                 while not writer.is_closing():
                     data = await reader.readexactly(12)
                     transaction, _, _, unit, function, start, count = struct.unpack(
