@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Lines)
     parser.add_argument("--run", type=Path, help="a run folder of tests/chaos/run.py")
     parser.add_argument("--truth", type=Path, help="the building's ground-truth folder")
     parser.add_argument("--dsn", help="central's database, as its service role")
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class Lines(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of the description."""
 
 

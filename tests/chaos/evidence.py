@@ -77,12 +77,13 @@ class Story:
                 (START_US, "gateway_ready"),
                 (killed, "gateway_killed"),
                 (killed, "central_killed"),
+                (killed, "log_wiped"),
                 (ready, "gateway_ready"),
                 (START_US + self.samples * STEP_US, "calm"),
             ),
             commit_window_s=0.2,
             intervals_s={"meter1": 0.1, "room1": 0.1},
-            thresholds=Thresholds(produced, 1),
+            thresholds=Thresholds(produced, kills=1),
         )
 
 

@@ -100,6 +100,7 @@ def examine_size(
         "readings produced": (produced, least.produced),
         "kills of the gateway": (counts["gateway_killed"], least.kills),
         "kills of central": (counts["central_killed"], least.kills),
+        "wipes of a log that had what nobody else had": (counts["log_wiped"], least.wipes),
         "share delivered of what was served outside planned down time": (
             share,
             least.delivered_share,

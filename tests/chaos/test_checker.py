@@ -222,6 +222,12 @@ def test_too_few_kills_fail_the_run(evidence: Evidence, side: str) -> None:
     assert f"kills of {'the ' if name == 'gateway' else ''}{name}: 1" in str(verdict.lines())
 
 
+def test_a_run_whose_log_was_never_wiped_fails(evidence: Evidence) -> None:
+    events = tuple(event for event in events_of(evidence) if event[1] != "log_wiped")
+
+    assert kinds(with_events(evidence, events)) == {Kind.TOO_SMALL}
+
+
 def test_too_few_readings_fail_the_run(evidence: Evidence) -> None:
     assert evidence.timetable is not None
     more = Thresholds(produced=761, kills=1)
@@ -244,7 +250,7 @@ def test_a_run_that_mostly_was_not_read_fails() -> None:
 
 
 def test_the_default_thresholds_are_those_of_the_proof() -> None:
-    assert Thresholds() == Thresholds(produced=100_000, kills=20, delivered_share=0.95)
+    assert Thresholds() == Thresholds(100_000, kills=20, wipes=1, delivered_share=0.95)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +326,7 @@ def test_samples_before_the_gateway_came_and_after_the_calm_are_not_judged() -> 
     story = Story(lost=range(0)).evidence()
     late = (START_US + 150 * STEP_US + 1, "calm")
     early = (START_US + 20 * STEP_US, "gateway_ready")
-    rest = [event for event in events_of(story) if event[1].endswith("killed")]
+    rest = [event for event in events_of(story) if event[1].endswith(("killed", "wiped"))]
     cut = with_events(story, (early, *rest, late))
 
     for key in cut.arrived.series:
@@ -388,13 +394,13 @@ def test_a_timetable_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     run = {
         "commit_window_s": 0.2,
         "intervals_s": {"m": 0.1},
-        "thresholds": {"produced": 5, "kills": 1, "delivered_share": 0.5},
+        "thresholds": {"produced": 5, "kills": 1, "wipes": 0, "delivered_share": 0.5},
     }
     (tmp_path / "run.json").write_text(json.dumps(run))
     (tmp_path / "events.jsonl").write_text('{"at_us": 3, "event": "calm"}\n')
 
     assert read_timetable(tmp_path) == Timetable(
-        ((3, "calm"),), 0.2, {"m": 0.1}, Thresholds(5, 1, 0.5)
+        ((3, "calm"),), 0.2, {"m": 0.1}, Thresholds(5, 1, 0, 0.5)
     )
 
 

@@ -24,6 +24,7 @@ class Thresholds:
 
     produced: int = 100_000
     kills: int = 20
+    wipes: int = 1
     delivered_share: float = 0.95
 
 

@@ -1,0 +1,149 @@
+"""The long proof: the whole stack under kills, cuts and a wiped log, then the checker.
+
+    python tests/chaos/run.py --minutes 10 --seed 1
+
+Everything of a run lies in its folder, whose path is printed; it is kept if the run fails (or with
+--folder). The last line is the checker's; exit code 0 only if the run passed.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+if __name__ == "__main__":  # run as a script: the project's root is not on the path then
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from central.storage.database import DatabaseAway, platform_transaction, project_transaction
+from protocols.simulated import stop as stop_building
+from shared.errors import SpineError
+from tests.chaos.checker import Lines, gather_run
+from tests.chaos.judgement import Verdict, judge
+from tests.chaos.mayhem import Chaos, Mayhem, draw_faults
+from tests.chaos.service import ask, until
+from tests.chaos.stack import PROJECT, Setting, Stack, running_stack
+from tests.chaos.timetable import read_timetable
+
+FRESH_S: Final = 120.0
+"""How long after the calm every device must have been read and stored again."""
+
+DRAIN_S: Final = 180.0
+QUIET: Final = 5
+"""So many looks in a row find nothing pending before the gateway is stopped."""
+
+
+async def perform(setting: Setting, mayhem: Mayhem) -> Verdict:
+    """Run everything in `setting.folder` and judge it; raises `ChaosFailed`."""
+    async with running_stack(setting) as stack:
+        await stack.gateway.start()
+        await stack.gateway.wait_ready()
+        stack.journal.note("gateway_ready")
+        await Chaos(stack, mayhem, setting.seed).run()
+        stack.journal.note("calm")
+        await until(lambda: _is_fresh(stack), "every device read and stored again", FRESH_S)
+        await stop_building(stack.building.process)
+        await _drained(stack)
+        await stack.gateway.stop()
+        await stack.central.stop()
+    return judge(await gather_run(setting.folder, PROJECT))
+
+
+async def _is_fresh(stack: Stack) -> bool:
+    """Tell whether a sample of every device that was served after the calm is stored."""
+    calm_us = read_timetable(stack.folder).span.until_us
+    try:
+        async with platform_transaction(stack.pool) as connection:
+            counters = await connection.fetch(
+                "SELECT point_id FROM platform.points WHERE key LIKE '%/counter'"
+            )
+        async with project_transaction(stack.pool, PROJECT) as connection:
+            fresh = await connection.fetch(
+                """
+                SELECT point_id FROM latest
+                WHERE quality = 0 AND observed_at > to_timestamp($1::float8 / 1000000)
+                """,
+                calm_us,
+            )
+    except DatabaseAway:
+        return False
+    return bool(counters) and set(counters) <= set(fresh)
+
+
+async def _drained(stack: Stack) -> None:
+    """Wait until nothing is pending, and stays so: nothing new comes, the building is gone."""
+    quiet = 0
+
+    async def is_drained() -> bool:
+        nonlocal quiet
+        ledger = await ask(f"{stack.health_url}/ledger")
+        quiet = quiet + 1 if ledger and ledger["pending"] == 0 else 0
+        return quiet >= QUIET
+
+    await until(is_drained, "the gateway's outbox empty", DRAIN_S)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and judge; 0 if it passed, 1 if not, 2 if the harness could not go on."""
+    options = _parser().parse_args(arguments)
+    folder: Path = options.folder or Path(tempfile.mkdtemp(prefix="spine-chaos-"))
+    sys.stdout.write(f"run folder: {folder}\n")
+    setting = Setting(
+        folder,
+        options.seed,
+        settle_on_accepted=options.settle_on_accepted,
+        faults=_faults(folder, options) if options.faults else "off",
+    )
+    mayhem = Mayhem(options.minutes * 60, wipe_after_s=options.minutes * 60 * 0.4)
+    verdict = None
+    try:
+        verdict = asyncio.run(perform(setting, mayhem))
+    except* SpineError as errors:
+        for error in _each(errors):
+            sys.stderr.write(f"the run could not be finished: {error}\n")
+    if verdict is None:
+        return 2
+    sys.stdout.write("\n".join(verdict.lines()) + "\n")
+    if verdict.passed and options.folder is None:
+        shutil.rmtree(folder)
+    return 0 if verdict.passed else 1
+
+
+def _each(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    return [
+        one
+        for error in group.exceptions
+        for one in (_each(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+def _faults(folder: Path, options: argparse.Namespace) -> str:
+    """Write the building's timetable of faults for this run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "faults.json"
+    path.write_text(json.dumps(draw_faults(options.seed, options.minutes * 60)), encoding="utf-8")
+    return str(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Lines)
+    parser.add_argument("--minutes", type=float, default=10, help="how long things go wrong")
+    parser.add_argument("--seed", type=int, default=1, help="decides everything that goes wrong")
+    parser.add_argument("--folder", type=Path, help="where the run is kept (default: temporary)")
+    parser.add_argument(
+        "--no-faults", dest="faults", action="store_false", help="leave the devices alone"
+    )
+    parser.add_argument(
+        "--settle-on-accepted",
+        action="store_true",
+        help="negative control: the gateway deletes what is accepted; the run must fail",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
