@@ -10,9 +10,10 @@ import fcntl
 import json
 import os
 import secrets
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from shared import logs
 
 SUPERUSER: Final = "postgres"
 WATCH_S: Final = 1.0
+PREPARE_LOCK: Final = 0x5350_494E_4500
 _log = logs.get("storage")
 
 
@@ -51,6 +53,7 @@ class EmbeddedPostgres:
 
     postmaster: Postmaster
     passwords: _Secrets
+    left: threading.Event = field(default_factory=threading.Event)
 
     def service_dsn(self, database: str = DATABASE) -> str:
         """Where the service connects (a secret: it has the password)."""
@@ -77,7 +80,9 @@ class EmbeddedPostgres:
 
     def _start_again(self) -> None:
         with _held(self.postmaster.data.parent / "start.lock"):
-            self.postmaster.start()
+            # The thread may outlive the watch that was cancelled, and even the last user.
+            if not self.left.is_set():
+                self.postmaster.start()
 
     def _dsn(self, role: str, password: str, database: str) -> str:
         host = quote(str(self.postmaster.socket_folder), safe="")
@@ -113,7 +118,12 @@ def _lay_out(folder: Path, settings: Mapping[str, str]) -> EmbeddedPostgres:
 
 
 async def _prepare(running: EmbeddedPostgres) -> None:
-    async with open_pool(running.superuser_dsn(), "spine-prepare", size=1) as pool:
+    async with (
+        open_pool(running.superuser_dsn(), "spine-prepare", size=1) as pool,
+        pool.session("spine-prepare") as session,
+    ):
+        # One at a time; the lock ends with the session.
+        await session.fetchval("SELECT pg_advisory_lock($1)", PREPARE_LOCK)
         await prepare_roles(pool, running.passwords.owner, running.passwords.service)
         await prepare_database(pool)
 
@@ -130,6 +140,7 @@ def _enter(running: EmbeddedPostgres, users: int) -> None:
 def _leave(running: EmbeddedPostgres, users: int) -> None:
     try:
         with _held(running.postmaster.data.parent / "start.lock"):
+            running.left.set()
             if _is_last(users):
                 running.postmaster.stop()
     finally:

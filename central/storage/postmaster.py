@@ -135,10 +135,7 @@ class Postmaster:
             self._await_ready()
             return
         self._await_orphans()
-        pid = self._pid()
-        if pid is not None and psutil.pid_exists(pid):
-            # Another program has the number now; Postgres itself would take it for a server.
-            (self.data / "postmaster.pid").unlink()
+        self._clear_traces()
         self._write_settings()
         log = self._log_file()
         self._run("pg_ctl", "-D", str(self.data), "-l", str(log), "-w", "-t", str(START_S), "start")
@@ -207,6 +204,18 @@ class Postmaster:
                 f"processes of a killed Postgres still work in {self.data}: {pids}. "
                 "It is not started beside them; end them first."
             )
+
+    def _clear_traces(self) -> None:
+        """Remove what a killed server left, where it would stop the next one.
+
+        Nothing works in the folder any more; but another program (or a dead process that nobody
+        has waited for) may have the old server's number, and Postgres would take it for a server.
+        """
+        pid = self._pid()
+        if pid is not None and psutil.pid_exists(pid):
+            (self.data / "postmaster.pid").unlink()
+        for trace in self.socket_folder.glob(".s.PGSQL.*"):
+            trace.unlink()
 
     def _write_settings(self) -> None:
         path = self.data / "spine.conf"

@@ -194,7 +194,7 @@ class TopicWriter:
 
     def _note_trouble(self, error: Exception, failures: int) -> None:
         """Log an outage once; a clash or a fence once is everyday life."""
-        if failures == 2 or (failures == 1 and not isinstance(error, TransactionClash | Fenced)):
+        if failures == (2 if isinstance(error, TransactionClash | Fenced) else 1):
             _log.warning("the writer waits", topic=self._topic, problem=str(error))
         if self._metrics is not None and failures == 1:
             self._metrics.note_outage(self._project)
