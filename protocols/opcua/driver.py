@@ -134,11 +134,10 @@ class OpcuaDriver:
                 "raise queue_size or sample less often"
             )
             raise LinkLost(msg)
-        if publication.damaged:
-            return [await self.read(plan)]
         now_us = self._clock.now_us()
         known = [_within(values, len(plan.nodes)) for values in publication.changes]
-        return [to_columns(values, plan.is_text, now_us) for values in known if len(values)]
+        columns = [to_columns(values, plan.is_text, now_us) for values in known if len(values)]
+        return [*columns, await self.read(plan)] if publication.damaged else columns
 
     async def _monitor(self, subscription: Subscription, plan: Plan) -> Columns:
         """Monitor all points; gives a bad reading for each that the server refuses."""

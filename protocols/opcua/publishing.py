@@ -76,14 +76,20 @@ class Publishing:
         return publication
 
     def _follow(self, publication: Publication) -> None:
+        """Check that no notification is missing.
+
+        A keep-alive names the next notification (Part 4, 5.14.1.1); some servers count it as one,
+        name the last one again, or name none.
+        """
         sequence = publication.sequence
         after = sequence % (_SEQUENCE_LIMIT - 1) + 1
-        if publication.is_keep_alive:
-            # It names the next notification (Part 4, 5.14.1.1); some servers count it as one.
-            self._next = (sequence, after)
+        if publication.is_keep_alive and (sequence == 0 or after in self._next):
             return
         if self._next and sequence not in self._next:
             msg = f"{self._where}: notification {self._next[0]} is missing, {sequence} came"
             raise LinkLost(msg)
-        self._next = (after,)
-        self._received.append((publication.subscription_id, sequence))
+        if publication.is_keep_alive:
+            self._next = (sequence, after)
+        else:
+            self._next = (after,)
+            self._received.append((publication.subscription_id, sequence))

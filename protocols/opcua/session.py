@@ -36,7 +36,7 @@ MAX_NOTIFICATIONS: Final = 10_000
 # AttributeError where a login policy is missing); each of them means that talking failed.
 _LIBRARY_FAULTS: Final = (
     OSError, TimeoutError, UaError, struct.error,
-    AttributeError, IndexError, KeyError, TypeError, ValueError,
+    AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError,
 )  # fmt: skip
 _REFUSALS: Final = frozenset(
     {
@@ -146,7 +146,10 @@ class Session:
         client, self._client = self._client, None
         protocol = client.uaclient.protocol if client is not None else None
         if protocol is not None and protocol.transport is not None:
-            protocol.transport.close()
+            if protocol.transport.get_write_buffer_size():
+                protocol.transport.abort()  # a peer that reads nothing would hold it open
+            else:
+                protocol.transport.close()
             await asyncio.sleep(0)  # lets the transport close its socket
 
     async def read(self, nodes: Sequence[NodeId]) -> bytes:
