@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,12 +150,10 @@ class Postmaster:
         for word in (signal.SIGINT, signal.SIGQUIT):
             try:
                 server.send_signal(word)
-                server.wait(STOP_S)
             except psutil.NoSuchProcess:
                 return
-            except psutil.TimeoutExpired:
-                continue
-            return
+            if _ends(server, self.data, STOP_S):
+                return
         raise PostgresBroken(f"Postgres on {self.data} (process {server.pid}) does not stop")
 
     def is_running(self) -> bool:
@@ -197,7 +196,7 @@ class Postmaster:
     def _await_orphans(self) -> None:
         """Wait until no process of a killed server works in the folder any more."""
         orphans = [process for process in psutil.process_iter() if _works_in(process, self.data)]
-        _, alive = psutil.wait_procs(orphans, timeout=ORPHANS_S)
+        alive = [process for process in orphans if not _ends(process, self.data, ORPHANS_S)]
         if alive:
             pids = ", ".join(str(process.pid) for process in alive)
             raise PostgresBroken(
@@ -263,6 +262,19 @@ class Postmaster:
             )
             output.seek(0)
             return subprocess.CompletedProcess(program, result.returncode, output.read(), "")
+
+
+def _ends(process: psutil.Process, data: Path, limit_s: float) -> bool:
+    """Wait until a process is gone, or dead and only not waited for; False after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while _works_in(process, data):
+        if time.monotonic() > deadline:
+            return False
+        try:
+            process.wait(0.02)
+        except psutil.TimeoutExpired:
+            continue
+    return True
 
 
 def _works_in(process: psutil.Process, data: Path) -> bool:
