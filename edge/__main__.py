@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+import uvloop
 
 from edge import asking, enrolment, gateway
 from edge.segments import OutboxError
@@ -34,7 +35,8 @@ def run(
     logs.configure(settings.level, settings.format)
     options = gateway.Options(settle_on_accepted=unsafe_settle_on_accepted)
     try:
-        asyncio.run(gateway.run(loaded, SystemClock(), options))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(gateway.run(loaded, SystemClock(), options))
     except* (SettingsError, enrolment.NotEnrolled) as errors:
         _fail(_first(errors), 2)
     except* OutboxError as errors:
