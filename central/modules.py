@@ -16,6 +16,7 @@ from central.application import listing, login
 from central.application import page as page_routes
 from central.egress import gaps, gateways, history, latest, live, points
 from central.egress.feed import LatestFeed
+from central.egress.metrics import EgressMetrics
 from central.health import Check
 from central.ingress.authority import Authority
 from central.ingress.enrol import Enrolment, enrol_app
@@ -113,15 +114,16 @@ def egress(platform: Platform) -> Part:
     """Build egress: latest, history, gaps, points, gateways, live values."""
     settings, pool = platform.settings, platform.pool
     limit_s = settings.query_timeout_s
+    metrics = EgressMetrics(platform.registry)
     feed = LatestFeed(pool, platform.clock, settings.live_poll_s, settings.live_queue)
     return Part(
         routers=(
-            latest.routes(pool, limit_s),
-            history.routes(pool, limit_s),
+            latest.routes(pool, limit_s, metrics),
+            history.routes(pool, limit_s, metrics),
             points.routes(pool),
             gateways.routes(pool, limit_s),
             gaps.routes(pool, limit_s),
-            live.routes(feed, settings.live_clients),
+            live.routes(feed, settings.live_clients, metrics),
         ),
         tasks={"live": feed.run},
     )

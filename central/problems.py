@@ -91,6 +91,13 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def problem_schemas() -> dict[str, Any]:
+    """Give the schemas that `documented` refers to, by name."""
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts: dict[str, Any] = schema.pop("$defs", {})
+    return {**parts, "Problem": schema}
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the app as a problem."""
     _catch(app, ApiProblem, _refusal)

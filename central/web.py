@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from central.access import COOKIE, Declared, Doorkeeper, declared
-from central.problems import install, respond
+from central.problems import install, problem_schemas, respond
 from central.storage.database import Pool
 
 OPENAPI_PATH: Final = "/api/openapi.json"
@@ -110,7 +110,9 @@ def _describe_access(app: FastAPI, guarded: AbstractSet[str]) -> None:
         if app.openapi_schema is not None:
             return app.openapi_schema
         schema = write()
-        schema.setdefault("components", {})["securitySchemes"] = {
+        components = schema.setdefault("components", {})
+        components.setdefault("schemas", {}).update(problem_schemas())
+        components["securitySchemes"] = {
             "key": {"type": "http", "scheme": "bearer"},
             "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
         }

@@ -47,6 +47,11 @@ class Client:
                 self._dropped += 1
             self._waiting.put_nowait(delta)
 
+    def forget(self) -> None:
+        """Forget what waits: the snapshot that is sent next has it."""
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+
     async def next(self) -> tuple[Delta, int]:
         """Wait for a delta; with it, how many were dropped since the last call."""
         delta = await self._waiting.get()
@@ -102,6 +107,7 @@ class LatestFeed:
         watched.clients.add(client)
         try:
             await self._look(watched)
+            client.forget()
             yield watched, client
         finally:
             watched.clients.discard(client)

@@ -11,6 +11,7 @@ from central.egress import buckets, raw
 from central.egress.catalogue import MAX_KEYS, Selection, select
 from central.egress.durations import PATTERN, parse_duration
 from central.egress.gaps import gaps_between
+from central.egress.metrics import EgressMetrics
 from central.egress.query import reading
 from central.egress.schemas import GapOut, ReadingOut
 from central.egress.span import span
@@ -86,7 +87,7 @@ class HistoryQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=200, description="From `next_cursor`.")
 
 
-def routes(pool: Pool, limit_s: float) -> APIRouter:
+def routes(pool: Pool, limit_s: float, metrics: EgressMetrics) -> APIRouter:
     """Make the route of history."""
     router = APIRouter(prefix="/api/v1/projects/{project}", tags=["readings"])
 
@@ -102,6 +103,8 @@ def routes(pool: Pool, limit_s: float) -> APIRouter:
         async with reading(pool, project, limit_s) as connection:
             points, cursor = await _read(connection, selection, (start, end), width, query, at)
             gaps = await gaps_between(connection, start, end, selection.ids) if query.gaps else None
+        given = sum(len(each.get("readings", each.get("buckets", ()))) for each in points)
+        metrics.readings.labels("history").inc(given)
         return HistoryOut.model_validate(
             {
                 "from": start,

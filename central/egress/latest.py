@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from central.access import ProjectCaller, ProjectSlug
 from central.egress.catalogue import MAX_LISTED, After, Keys, Prefix, Selection, page, select
+from central.egress.metrics import EgressMetrics
 from central.egress.query import reading
 from central.egress.schemas import PointReadingOut, finite, quality_out, utc
 from central.problems import documented
@@ -27,7 +28,7 @@ class LatestOut(BaseModel):
     next_after: str | None = Field(description="Ask again with after=… for the next page.")
 
 
-def routes(pool: Pool, limit_s: float) -> APIRouter:
+def routes(pool: Pool, limit_s: float, metrics: EgressMetrics) -> APIRouter:
     """Make the route of latest values."""
     router = APIRouter(prefix="/api/v1/projects/{project}", tags=["readings"])
 
@@ -48,6 +49,7 @@ def routes(pool: Pool, limit_s: float) -> APIRouter:
         )
         async with reading(pool, project, limit_s) as connection:
             rows = await latest_rows(connection, selection.ids)
+        metrics.readings.labels("latest").inc(len(rows))
         return LatestOut(readings=_write(selection, rows), next_after=selection.next_key)
 
     return router

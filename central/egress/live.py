@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from central.access import Caller, Doorkeeper, ProjectCaller, ProjectSlug
 from central.egress.catalogue import MAX_KEYS
 from central.egress.feed import Client, Delta, LatestFeed, Watched
+from central.egress.metrics import EgressMetrics
 from central.problems import ApiProblem
 from central.storage.database import DatabaseAway
 from shared.model import KEY_LENGTH
@@ -37,6 +38,7 @@ class _Watcher:
     websocket: WebSocket
     keys: frozenset[str]
     prefix: str
+    metrics: EgressMetrics
     sequence: int = field(default=0)
 
     def pick(self, readings: Sequence[dict[str, Any]]) -> Delta:
@@ -55,14 +57,21 @@ class _Watcher:
 
     async def feed(self, watched: Watched, client: Client) -> None:
         """Send the snapshot, then what changes, until the connection ends."""
-        await self.send("snapshot", readings=self.pick(watched.snapshot()))
+        await self._send_readings("snapshot", watched.snapshot())
         while True:
             delta, dropped = await client.next()
             if dropped:
+                self.metrics.dropped_deltas.inc(dropped)
                 await self.send("lagged", dropped=dropped)
-                await self.send("snapshot", readings=self.pick(watched.snapshot()))
-            elif picked := self.pick(delta):
-                await self.send("delta", readings=picked)
+                await self._send_readings("snapshot", watched.snapshot())
+            else:
+                await self._send_readings("delta", delta)
+
+    async def _send_readings(self, kind: str, readings: Delta) -> None:
+        picked = self.pick(readings)
+        if picked or kind == "snapshot":
+            await self.send(kind, readings=picked)
+            self.metrics.readings.labels("live").inc(len(picked))
 
     async def until_gone(self) -> None:
         """Read, and ignore, until the client goes."""
@@ -83,7 +92,7 @@ class _Watcher:
                 raise _SignedOut
 
 
-def routes(feed: LatestFeed, most_clients: int) -> APIRouter:
+def routes(feed: LatestFeed, most_clients: int, metrics: EgressMetrics) -> APIRouter:
     """Make the route of live values."""
     router = APIRouter(prefix="/api/v1/projects/{project}", tags=["readings"])
 
@@ -100,10 +109,11 @@ def routes(feed: LatestFeed, most_clients: int) -> APIRouter:
             detail = f"{most_clients} live connections of this project are open. Close one."
             raise ApiProblem(429, "too_many_live", detail, {"Retry-After": "10"})
         await websocket.accept()
-        watcher = _Watcher(websocket, frozenset(keys), prefix)
+        watcher = _Watcher(websocket, frozenset(keys), prefix, metrics)
         try:
             async with feed.watch(caller.project_id, project) as (watched, client):
-                await _serve(watcher, watched, client, caller)
+                with metrics.live_clients.track_inprogress():
+                    await _serve(watcher, watched, client, caller)
         except DatabaseAway:
             await websocket.close(TRY_LATER, "the database is away")
 
