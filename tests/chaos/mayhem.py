@@ -13,11 +13,17 @@ from central.messaging import PostgresLog
 from central.messaging.log import LogAway
 from central.storage.database import DatabaseAway, project_transaction
 from tests.chaos.proxy import Direction
-from tests.chaos.service import Service, until
+from tests.chaos.service import Service, ask, until
 from tests.chaos.stack import PROJECT, Stack
 
-HOLD_S: Final = 3.5
+HOLD_S: Final = 4.5
 """How long the writer is held before the log is wiped: longer than a gateway needs to delete."""
+
+WORTH_IT: Final = 5
+"""A wipe that destroys fewer records is put off: about as many come in the last second."""
+
+WIPE_S: Final = 90.0
+LINK_S: Final = 45.0
 
 CUTS: Final = ((Direction.UP,), (Direction.DOWN,), tuple(Direction))
 QUIET_END_S: Final = 15.0
@@ -42,7 +48,7 @@ class Mayhem:
     """How often what happens, in seconds; pairs are the shortest and the longest pause."""
 
     lasts_s: float
-    gateway_lives_s: tuple[float, float] = (3.0, 9.0)
+    gateway_lives_s: tuple[float, float] = (4.0, 11.0)
     central_lives_s: tuple[float, float] = (3.0, 9.0)
     line_holds_s: tuple[float, float] = (4.0, 12.0)
     cut_s: tuple[float, float] = (1.0, 5.0)
@@ -57,7 +63,9 @@ class Chaos:
     stack: Stack
     mayhem: Mayhem
     seed: int
-    _central_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever kills something right now, so that the wipe can have a moment of peace."""
+    _line: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
         """Make mayhem; the gateway and central run and are ready before and after."""
@@ -80,17 +88,19 @@ class Chaos:
         }
 
     async def _kill_gateway(self, rng: random.Random) -> None:
-        while True:
-            await self._live(self.stack.gateway, rng, self.mayhem.gateway_lives_s)
-            await self._kill(self.stack.gateway)
-            await self.stack.gateway.start()
+        await self._kill_again(self.stack.gateway, rng, self.mayhem.gateway_lives_s)
 
     async def _kill_central(self, rng: random.Random) -> None:
+        await self._kill_again(self.stack.central, rng, self.mayhem.central_lives_s)
+
+    async def _kill_again(
+        self, service: Service, rng: random.Random, lives_s: tuple[float, float]
+    ) -> None:
         while True:
-            await self._live(self.stack.central, rng, self.mayhem.central_lives_s)
-            async with self._central_turn:
-                await self._kill(self.stack.central)
-                await self.stack.central.start()
+            await self._live(service, rng, lives_s)
+            async with self._turn:
+                await self._kill(service)
+                await service.start()
 
     async def _live(
         self, service: Service, rng: random.Random, lives_s: tuple[float, float]
@@ -120,8 +130,9 @@ class Chaos:
         while True:
             await asyncio.sleep(rng.uniform(*self.mayhem.line_holds_s))
             directions = rng.choice(CUTS)
-            self.stack.journal.note("line_cut", directions=directions)
-            async with self.stack.proxy.cut(*directions):
+            # The line lock is the wipe's: others may go on breaking things while the line is cut.
+            async with self._line, self.stack.proxy.cut(*directions):
+                self.stack.journal.note("line_cut", directions=directions)
                 await asyncio.sleep(rng.uniform(*self.mayhem.cut_s))
             if rng.random() < 0.5:
                 self.stack.proxy.hang_up()
@@ -130,7 +141,7 @@ class Chaos:
     async def _kill_postgres(self, rng: random.Random) -> None:
         while True:
             await asyncio.sleep(rng.uniform(*self.mayhem.postgres_lives_s))
-            async with self._central_turn:
+            async with self._turn:
                 server = _postmaster(self.stack)
                 if server is not None:
                     self.stack.journal.note("postgres_killed")
@@ -138,9 +149,8 @@ class Chaos:
 
     async def _wipe_log(self, _: random.Random) -> None:
         await asyncio.sleep(self.mayhem.wipe_after_s)
-        await until(
-            self._wipe, "the log wiped while it had what nobody else had", self.mayhem.lasts_s
-        )
+        async with self._line, self._turn:
+            await until(self._wipe, "the log wiped", WIPE_S)
 
     async def _wipe(self) -> bool:
         """Wipe the log with central down while it has what the database has not; tell if so.
@@ -150,21 +160,27 @@ class Chaos:
         has done so.
         """
         stack = self.stack
+        await self._up(stack.central)
+        await self._up(stack.gateway)
         try:
-            async with self._central_turn:
-                await self._ready(stack.central)
-                async with project_transaction(stack.pool, PROJECT) as held:
-                    await held.execute("LOCK TABLE settled IN EXCLUSIVE MODE")
-                    await asyncio.sleep(HOLD_S)
-                    waiting = await _waiting(stack)
-                    await self._kill(stack.central)
-                    if waiting:
-                        await PostgresLog(stack.pool).wipe()
-                        stack.journal.note("log_wiped", records=waiting)
-                await stack.central.start()
+            async with project_transaction(stack.pool, PROJECT) as held:
+                await held.execute("LOCK TABLE settled IN EXCLUSIVE MODE")
+                await until(self._is_linked, "the gateway connected", LINK_S)
+                await asyncio.sleep(HOLD_S)
+                waiting = await _waiting(stack)
+                if waiting < WORTH_IT:
+                    return False
+                await self._kill(stack.central)
+                await PostgresLog(stack.pool).wipe()
+                stack.journal.note("log_wiped", records=waiting)
         except (DatabaseAway, LogAway):
             return False
-        return waiting > 0
+        await stack.central.start()
+        return True
+
+    async def _is_linked(self) -> bool:
+        answer = await ask(self.stack.gateway.ready_url)
+        return answer is not None and bool(answer["link"]["connected"])
 
 
 async def _waiting(stack: Stack) -> int:

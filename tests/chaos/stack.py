@@ -39,7 +39,7 @@ class Pace:
     poll_s: float = 0.1
     tick_s: float = 0.1
     publishing_s: float = 0.1
-    commit_window_s: float = 0.2
+    commit_window_s: float = 0.4
     answer_timeout_s: float = 1.0
 
     def interval_s(self, protocol: str) -> float:
