@@ -22,7 +22,13 @@ from central.messaging import (
 )
 from central.storage.database import DatabaseRefused, project_transaction
 from central.storage.positions import Fenced
-from central.storage.settled import SettledRow, read_settled
+from central.storage.settled import (
+    SettledRow,
+    Settling,
+    add_settled,
+    lock_settled,
+    read_settled,
+)
 from central.storage.topic_writer import TopicWriter
 from central.storage.writer import run_writers
 from shared.columns import Columns
@@ -454,6 +460,27 @@ async def test_versions_tell_every_change_once(rig: Rig) -> None:
     assert [row.epoch for row in before] == [7]
     assert [row.epoch for row in after] == [8]
     assert await read_settled(rig.database.service, "demo", after_version=after[-1].version) == []
+
+
+async def test_a_version_is_never_seen_before_a_smaller_one(rig: Rig) -> None:
+    async def settle_epoch(epoch: int) -> None:
+        async with project_transaction(rig.database.service, "demo") as connection:
+            await lock_settled(connection, {(1, epoch): [0]})
+            await add_settled(connection, {(1, epoch): Settling([(0, 0)], 1)})
+
+    async with project_transaction(rig.database.service, "demo") as slow:
+        await lock_settled(slow, {(1, 1): [0]})
+        await add_settled(slow, {(1, 1): Settling([(0, 0)], 1)})
+        quick = asyncio.create_task(settle_epoch(2))
+        query = "SELECT true FROM pg_locks WHERE NOT granted LIMIT 1"
+        async with asyncio.timeout(10):
+            await _become(lambda: rig.database.service.fetchval(query))
+        # With a bare sequence the quick one would be visible now, and the slow one missed for ever.
+        assert await read_settled(rig.database.service, "demo") == []
+    await quick
+
+    rows = await read_settled(rig.database.service, "demo")
+    assert [(row.epoch, row.version) for row in rows] == [(1, 1), (2, 2)]
 
 
 async def test_writers_of_all_projects_run_and_a_second_process_stands_by(rig: Rig) -> None:
