@@ -76,7 +76,7 @@ class Wire:
         is_connected = self._loop.create_future()
         self._attach(is_connected)
         try:
-            await self._dial()
+            await _dial(self._client, self._options, self._version)
             self.set_reading(True)
             if self._client.want_write():
                 self._watch_writing(self._client.socket())
@@ -85,7 +85,7 @@ class Wire:
         except TimeoutError as error:
             self.cut()
             msg = f"{self.where}: no answer within {self._options.timeout_s:g} s"
-            raise self._unanswered(msg) from error
+            raise _unanswered(msg, self._version) from error
         except BaseException:
             self.cut()
             raise
@@ -93,7 +93,8 @@ class Wire:
 
     async def close(self) -> None:
         """Send what is still to be said and disconnect; a broker that reads nothing is cut off."""
-        if self._client.socket() is not None and self._client.is_connected():
+        sock = self._client.socket()
+        if sock is not None and sock.fileno() >= 0 and self._client.is_connected():
             self._client.disconnect()
             try:
                 async with asyncio.timeout(min(2.0, self._options.timeout_s)):
@@ -143,22 +144,6 @@ class Wire:
         """Acknowledge a message; nothing happens if the link is gone."""
         self._client.ack(packet_id, QOS)
 
-    async def _dial(self) -> None:
-        options = self._options
-        is_abandoned = threading.Event()
-        dial = (self._client, options, self._version, is_abandoned)
-        try:
-            async with asyncio.timeout(2 * options.timeout_s):
-                await asyncio.to_thread(_connect, *dial)
-        except TimeoutError as error:
-            msg = f"{self.where}: no connection within {options.timeout_s:g} s"
-            raise LinkLost(msg) from error
-        except (OSError, ValueError) as error:
-            msg = f"{self.where}: {error or type(error).__name__}"
-            raise LinkLost(msg) from error
-        finally:
-            is_abandoned.set()
-
     def _attach(self, is_connected: asyncio.Future[None]) -> None:
         client, listener = self._client, self._listener
 
@@ -166,7 +151,7 @@ class Wire:
             if is_connected.done():
                 return
             if reason.is_failure:
-                is_connected.set_exception(self._refusal(str(reason)))
+                is_connected.set_exception(_refusal(str(reason), self.where, self._version))
             else:
                 self.is_session_present = bool(flags.session_present)
                 is_connected.set_result(None)
@@ -176,7 +161,7 @@ class Wire:
             if flags.is_disconnect_packet_from_server:
                 msg = f"{self.where}: the broker ended the connection: {reason}"
             if not is_connected.done():
-                is_connected.set_exception(self._unanswered(msg))
+                is_connected.set_exception(_unanswered(msg, self._version))
             listener.on_lost(LinkLost(msg))
 
         def on_subscribe(_: Client, __: Any, request_id: int, reasons: Any, ___: Any) -> None:
@@ -198,7 +183,7 @@ class Wire:
     def _watch_writing(self, sock: Any) -> None:
         # In the thread that connects, the first packet only waits: an abandoned connect stays mute
         # and so cannot take the session over from a later one.
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._thread and sock.fileno() >= 0:
             self._loop.add_writer(sock, self._client.loop_write)
 
     def _forget(self, sock: Any) -> None:
@@ -221,15 +206,17 @@ class Wire:
         self._listener.on_tick()
         self._ticking = self._loop.call_later(_TICK_S, self._tick)
 
-    def _refusal(self, reason: str) -> DriverError:
-        if reason == _VERSION_REFUSED:
-            return VersionRefused(f"{self.where}: does not speak MQTT {self._version}")
-        if reason in _LOGIN_REFUSED:
-            return Refused(f"{self.where}: the broker refuses the login: {reason}")
-        return LinkLost(f"{self.where}: the broker refuses the connection: {reason}")
 
-    def _unanswered(self, msg: str) -> LinkLost:
-        return VersionRefused(msg) if self._version == "5" else LinkLost(msg)
+def _refusal(reason: str, where: str, version: str) -> DriverError:
+    if reason == _VERSION_REFUSED:
+        return VersionRefused(f"{where}: does not speak MQTT {version}")
+    if reason in _LOGIN_REFUSED:
+        return Refused(f"{where}: the broker refuses the login: {reason}")
+    return LinkLost(f"{where}: the broker refuses the connection: {reason}")
+
+
+def _unanswered(msg: str, version: str) -> LinkLost:
+    return VersionRefused(msg) if version == "5" else LinkLost(msg)
 
 
 def _new_client(options: MqttDevice, version: str) -> Client:
@@ -247,6 +234,22 @@ def _new_client(options: MqttDevice, version: str) -> Client:
         password = options.password.get_secret_value() if options.password is not None else None
         client.username_pw_set(options.username, password)
     return client
+
+
+async def _dial(client: Client, options: MqttDevice, version: str) -> None:
+    where = f"{options.host}:{options.port}"
+    is_abandoned = threading.Event()
+    try:
+        async with asyncio.timeout(2 * options.timeout_s):
+            await asyncio.to_thread(_connect, client, options, version, is_abandoned)
+    except TimeoutError as error:
+        msg = f"{where}: no connection within {options.timeout_s:g} s"
+        raise LinkLost(msg) from error
+    except (OSError, ValueError) as error:
+        msg = f"{where}: {error or type(error).__name__}"
+        raise LinkLost(msg) from error
+    finally:
+        is_abandoned.set()
 
 
 def _connect(
