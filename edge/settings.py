@@ -140,12 +140,12 @@ class GatewayConfig:
 def load(path: Path) -> GatewayConfig:
     """Read `gateway.yaml`; raises `SettingsError` with every problem and its line."""
     document = load_yaml(path)
+    problems = [*_repeats(path, document), *_driver_problems(path, document)]
     try:
         file = GatewayFile.model_validate(document)
     except ValidationError as error:
-        problems = [*explain(error, path, document), *_driver_problems(path, document)]
+        problems = [*explain(error, path, document), *problems]
         raise SettingsError(str(path), problems) from error
-    problems = [*_repeats(path, document, file), *_driver_problems(path, document)]
     if problems:
         raise SettingsError(str(path), problems)
     devices = tuple(_device(section) for section in file.devices)
@@ -165,27 +165,37 @@ def _device(section: DeviceSection) -> Device:
     return Device(section.name, driver, section.interval_s, options, points)
 
 
-def _repeats(path: Path, document: Any, file: GatewayFile) -> Iterator[str]:
+def _repeats(path: Path, document: Any) -> Iterator[str]:
     names: set[str] = set()
     keys: set[str] = set()
-    for at, device in enumerate(file.devices):
-        if device.name in names:
-            yield complaint(path, document, ("devices", at, "name"), "name is used twice")
-        names.add(device.name)
-        for nth, point in enumerate(device.points):
-            if point.key in keys:
-                place = ("devices", at, "points", nth, "key")
-                yield complaint(path, document, place, f"key {point.key!r} is used twice")
-            keys.add(point.key)
+    for at, device in _maps(document.get("devices")):
+        yield from _repeat(path, document, ("devices", at, "name"), device.get("name"), names)
+        for nth, point in _maps(device.get("points")):
+            place = ("devices", at, "points", nth, "key")
+            yield from _repeat(path, document, place, point.get("key"), keys)
+
+
+def _repeat(
+    path: Path, document: Any, place: tuple[str | int, ...], value: Any, seen: set[str]
+) -> Iterator[str]:
+    if not isinstance(value, str):
+        return
+    if value in seen:
+        yield complaint(path, document, place, f"{value!r} is used twice")
+    seen.add(value)
 
 
 def _driver_problems(path: Path, document: Any) -> Iterator[str]:
-    devices = document.get("devices")
-    if not isinstance(devices, list):
-        return
-    for at, device in enumerate(devices):
-        if isinstance(device, dict) and isinstance(device.get("driver"), str):
+    for at, device in _maps(document.get("devices")):
+        if isinstance(device.get("driver"), str):
             yield from _options_problems(path, document, at, device)
+
+
+def _maps(several: Any) -> Iterator[tuple[int, Any]]:
+    """Number the maps of what should be a list of maps."""
+    for at, one in enumerate(several if isinstance(several, list) else []):
+        if isinstance(one, dict):
+            yield at, one
 
 
 def _options_problems(path: Path, document: Any, at: int, device: Any) -> Iterator[str]:
@@ -194,12 +204,12 @@ def _options_problems(path: Path, document: Any, at: int, device: Any) -> Iterat
     except OptionsWrong as error:
         yield complaint(path, document, ("devices", at, "driver"), str(error))
         return
-    options, points = device.get("options"), device.get("points")
+    options = device.get("options")
     if isinstance(options, dict):
         place: tuple[str | int, ...] = ("devices", at, "options")
         yield from _check(driver.device_options, options, path, document, place)
-    for nth, point in enumerate(points if isinstance(points, list) else []):
-        if isinstance(point, dict) and isinstance(point.get("source"), dict):
+    for nth, point in _maps(device.get("points")):
+        if isinstance(point.get("source"), dict):
             place = ("devices", at, "points", nth, "source")
             yield from _check(driver.point_options, point["source"], path, document, place)
 
