@@ -401,6 +401,7 @@ class Salvage:
         self._source: apsw.Connection | None = None
         with suppress(apsw.Error):
             self._source = apsw.Connection(str(damaged), flags=apsw.SQLITE_OPEN_READWRITE)
+            self._source.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
             self._source.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
     def __enter__(self) -> Self:
