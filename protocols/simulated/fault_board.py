@@ -44,12 +44,13 @@ class FaultBoard:
         self._lines = lines
         self._clock = clock
         self._members = members
+        self._groups = {device: group for group, devices in members.items() for device in devices}
         self._active: dict[str, _Active] = {}
         self._listeners: dict[str, Listener] = {}
 
     def of(self, target: str) -> Fault | None:
-        """Tell the fault of a device or server now."""
-        active = self._active.get(target)
+        """Tell the fault of a device now; one of the whole server it belongs to comes first."""
+        active = self._active.get(self._groups.get(target, "")) or self._active.get(target)
         return active.fault if active else None
 
     def listen(self, target: str, listener: Listener) -> None:
