@@ -163,7 +163,10 @@ async def test_a_log_or_database_that_is_away_puts_the_batch_off() -> None:
 
 async def test_series_of_events_become_ranges_of_point_ids() -> None:
     rig = Rig()
-    events = [{"event": "note", "series": [[0, 2]]}, {"event": "other", "text": "kept"}]
+    events: list[dict[str, Any]] = [
+        {"event": "note", "series": [[0, 2]]},
+        {"event": "other", "text": "kept"},
+    ]
     await rig.take(events_batch(SET, 0, events))
     record = rig.codec.decode(rig.log.appended[0][2])
     assert isinstance(record, EventRecord)
