@@ -257,8 +257,8 @@ def _wait_for_values(demo: Demo, key: str) -> None:
 
 
 def _flowing(demo: Demo, key: str, wanted: dict[str, str]) -> Iterator[tuple[str, int]]:
-    url = f"{demo.url}/api/v1/projects/{PROJECT}/latest?keys=" + ",".join(wanted.values())
-    answer = _fetched(url, key) or {}
+    keys = "&".join(f"key={point}" for point in wanted.values())
+    answer = _fetched(f"{demo.url}/api/v1/projects/{PROJECT}/latest?{keys}", key) or {}
     found = {reading["key"]: reading for reading in answer.get("readings", [])}
     for protocol, point in list(wanted.items()):
         if point in found:
