@@ -18,7 +18,7 @@ from central.egress import gaps, gateways, history, latest, live, points
 from central.egress.feed import LatestFeed
 from central.egress.metrics import EgressMetrics
 from central.health import Check
-from central.ingress.authority import Authority
+from central.ingress.authority import Authority, renew_daily
 from central.ingress.enrol import Enrolment, enrol_app
 from central.ingress.hand import Services
 from central.ingress.intake import Intake
@@ -68,29 +68,28 @@ def ingress(platform: Platform) -> Part:
     """Build ingress: the link over mutual TLS, and enrolment."""
     settings, pool = platform.settings, platform.pool
     authority = Authority.open(Path(settings.data))
+    link_tls = authority.listener("link", settings.names, asks_clients=True)
+    enrol_tls = authority.listener("enrol", settings.names, asks_clients=False)
     metrics = IngressMetrics(platform.registry)
     point_sets = PointSets(pool)
     sessions = LiveSessions(pool, platform.clock, settings.deny_poll_s)
     receipts = ReceiptPoller(pool, settings.receipt_poll_s)
     intake = Intake(platform.log, platform.codec, point_sets, platform.clock, metrics)
     services = Services(settings, platform.clock, intake, point_sets, receipts, sessions, metrics)
-    link = Site(
-        link_app(pool, services),
-        authority.listener_context(settings.names, with_clients=True),
-        PeerCertificateProtocol,
-    )
+    link = Site(link_app(pool, services), link_tls.context, PeerCertificateProtocol)
     enrolment = Enrolment(pool, authority, platform.clock, metrics)
-    enrol = Site(
-        BodyLimit(enrol_app(enrolment), ENROL_BODY_BYTES),
-        authority.listener_context(settings.names, with_clients=False),
-    )
+    enrol = Site(BodyLimit(enrol_app(enrolment), ENROL_BODY_BYTES), enrol_tls.context)
 
     async def gateways_connected() -> str:
         return f"{len(sessions)} gateways connected"
 
     return Part(
         sites={"link": link, "enrol": enrol},
-        tasks={"receipts": receipts.run, "revocations": sessions.run},
+        tasks={
+            "receipts": receipts.run,
+            "revocations": sessions.run,
+            "certificates": lambda: renew_daily((link_tls, enrol_tls)),
+        },
         checks={"link": gateways_connected},
     )
 

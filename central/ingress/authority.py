@@ -1,6 +1,8 @@
 """Central's certificate authority on disk: the root, and the certificates of its own listeners."""
 
+import asyncio
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from shared import pki
 
 FOLDER: Final = "authority"
+DAY_S: Final = 86_400.0
 
 
 class Authority:
@@ -45,14 +48,42 @@ class Authority:
         """The root's pin, the last part of an enrolment code."""
         return pki.root_pin(self.root)
 
-    def listener_context(self, names: tuple[str, ...], *, with_clients: bool) -> ssl.SSLContext:
-        """Issue a server certificate and make a TLS 1.3 context; `with_clients` asks for theirs."""
-        name = "link" if with_clients else "enrol"
-        issued = pki.issue_server(self.root, names)
-        certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        pki.write_private(key, issued.key)
-        pki.write_private(certificate, issued.certificate)
-        return pki.server_context(certificate, key, self.roots_pem if with_clients else None)
+    def listener(self, name: str, names: tuple[str, ...], *, asks_clients: bool) -> "ListenerTls":
+        """Make the TLS of one of central's listeners; `asks_clients` for their certificates."""
+        return ListenerTls(self, self._folder / name, names, asks_clients=asks_clients)
+
+
+class ListenerTls:
+    """A listener's TLS 1.3 context, whose certificate is issued anew at the start and each day."""
+
+    def __init__(
+        self, authority: Authority, path: Path, names: tuple[str, ...], *, asks_clients: bool
+    ) -> None:
+        self._root = authority.root
+        self._names = names
+        self._certificate = path.with_suffix(".pem")
+        self._key = path.with_suffix(".key")
+        self._issue()
+        clients = authority.roots_pem if asks_clients else None
+        self.context: ssl.SSLContext = pki.server_context(self._certificate, self._key, clients)
+
+    def renew(self) -> None:
+        """Issue a new certificate; handshakes from now on show it, sessions that live go on."""
+        self._issue()
+        self.context.load_cert_chain(self._certificate, self._key)
+
+    def _issue(self) -> None:
+        issued = pki.issue_server(self._root, self._names)
+        pki.write_private(self._key, issued.key)
+        pki.write_private(self._certificate, issued.certificate)
+
+
+async def renew_daily(listeners: Sequence[ListenerTls]) -> None:
+    """Renew the certificates of listeners each day, for ever: a central may run for years."""
+    while True:
+        await asyncio.sleep(DAY_S)
+        for listener in listeners:
+            await asyncio.to_thread(listener.renew)
 
 
 def spki_sha256(certificate: x509.Certificate) -> bytes:
