@@ -42,16 +42,17 @@ def clean(columns: Columns, tail: Tail, now_us: int, flags: int = 0) -> Cleaned:
 
 def _with_clean_values(columns: Columns, flags: int) -> Columns:
     value, quality = columns.value, columns.quality
-    texts = columns.texts
+    texts = {
+        row: _without_surrogates(text)
+        for row, text in columns.texts.items()
+        if len(text) <= TEXT_LENGTH
+    }
     is_text = np.zeros(len(columns), np.bool_)
-    if texts:
-        is_text[list(texts)] = True
-        too_long = [row for row, text in texts.items() if len(text) > TEXT_LENGTH]
-        if too_long:
-            quality = quality.copy()
-            quality[too_long] = bad(Reason.TOO_LONG)
-            texts = {row: text for row, text in texts.items() if row not in too_long}
-            is_text[too_long] = False
+    is_text[list(texts)] = True
+    too_long = [row for row in columns.texts if row not in texts]
+    if too_long:
+        quality = quality.copy()
+        quality[too_long] = bad(Reason.TOO_LONG)
     strange = ~np.isfinite(value)
     if strange.any():
         good = (quality >> CLASS_SHIFT) < 2
@@ -62,6 +63,11 @@ def _with_clean_values(columns: Columns, flags: int) -> Columns:
     return Columns(
         columns.series, columns.observed_at, value, quality.astype(np.uint16, copy=False), texts
     )
+
+
+def _without_surrogates(text: str) -> str:
+    # JSON can spell half a character, which no encoding can carry: it is sealed as "?".
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _with_possible_times(columns: Columns, now_us: int) -> Columns:

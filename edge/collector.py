@@ -20,7 +20,7 @@ from edge.settings import Device
 from protocols.driver import Driver, Subscribing
 from shared.backoff import Backoff
 from shared.clock import Clock
-from shared.errors import DriverError, LinkLost, OptionsWrong, Refused
+from shared.errors import LinkLost, OptionsWrong, Refused
 from shared.logs import get
 from shared.quality import Reason
 
@@ -55,6 +55,7 @@ class DeviceTask:
     _backoff: Backoff = field(init=False)
     _due_s: float = 0.0
     _silent: bool = False
+    _is_polling: bool = False
 
     def __post_init__(self) -> None:
         floor_s = min(1.0, self.device.interval_s)
@@ -69,6 +70,7 @@ class DeviceTask:
 
     async def _session(self) -> float:
         """Read over one connection until it is lost; tell how long to wait before the next."""
+        self._is_polling = False
         try:
             driver = self.device.driver.make(self.device.options)
             async with driver:
@@ -80,6 +82,9 @@ class DeviceTask:
             await self._fell_silent(DeviceState.REFUSED, Reason.ACCESS_DENIED, error)
             return REFUSED_S * self.rng.uniform(0.8, 1.2)
         except LinkLost as error:
+            await self._fell_silent(DeviceState.DOWN, Reason.LINK_DOWN, error)
+        except Exception as error:  # noqa: BLE001 - a defect of one driver must not stop the others
+            _log.exception("driver failed", device=self.device.name)
             await self._fell_silent(DeviceState.DOWN, Reason.LINK_DOWN, error)
         return self._backoff.next_s()
 
@@ -93,9 +98,11 @@ class DeviceTask:
     async def _poll(self, driver: Driver, plan: Any) -> None:
         while True:
             missed = await self._wait_until_due()
-            columns = await driver.read(plan)
             if missed:
                 await self._note_missed(missed)
+            self._is_polling = True
+            columns = await driver.read(plan)
+            self._is_polling = False
             await self._bring(Answer(self.device.name, columns.with_series(self._named(columns))))
 
     async def _take_pushes(self, driver: Subscribing, plan: Any) -> None:
@@ -139,7 +146,7 @@ class DeviceTask:
         reason = GapReason.DEVICE_DOWN if self._silent else GapReason.OVERRUN
         await self.intake.silence(Silence(self.device.name, self.series, reason, missed))
 
-    async def _fell_silent(self, state: DeviceState, reason: Reason, error: DriverError) -> None:
+    async def _fell_silent(self, state: DeviceState, reason: Reason, error: Exception) -> None:
         if state is not self.state:
             _log.warning(
                 "device does not answer",
@@ -149,9 +156,10 @@ class DeviceTask:
             )
         self.problem = str(error)
         self.state = state
-        polled = 0 if self.device.driver.pushes else 1
+        # A try to connect is no poll: the polls that it cost are counted when they are overdue.
+        missed = None if self.device.driver.pushes else int(self._is_polling)
         told = None if self._silent else reason
-        hole = Silence(self.device.name, self.series, GapReason.DEVICE_DOWN, polled or None, told)
+        hole = Silence(self.device.name, self.series, GapReason.DEVICE_DOWN, missed, told)
         self._silent = True
         self.answered.set()
         await self.intake.silence(hole)

@@ -65,7 +65,10 @@ class Gap:
 
 @dataclass(slots=True)
 class Holes:
-    """Which series have an open hole: since when, why, and how many polls it has cost."""
+    """Which series have an open hole: since when, why, and how many polls it has cost.
+
+    `missed` is -1 where that is unknown.
+    """
 
     count: int
     since: NDArray[np.int64] = field(init=False)
@@ -83,14 +86,19 @@ class Holes:
         reason: GapReason,
         missed: int | None,
     ) -> None:
-        """Open a hole, or deepen the one that is open: it keeps its start and its first reason."""
+        """Open a hole, or deepen the one that is open: it keeps its start and its first reason.
+
+        What it cost is unknown (None) as soon as a part of it is.
+        """
         new = self.since[series] == 0
         fresh = series[new]
         self.since[fresh] = since_us[new]
-        self.missed[fresh] = -1
+        self.missed[fresh] = 0
         self.reasons |= dict.fromkeys(fresh.tolist(), reason)
-        if missed is not None:
-            self.missed[series] = np.maximum(self.missed[series], 0) + missed
+        if missed is None:
+            self.missed[series] = -1
+        else:
+            self.missed[series[self.missed[series] >= 0]] += missed
 
     def close(self, columns: Columns) -> list[Gap]:
         """Close the holes of the series that a device answered for; `columns` are new readings."""

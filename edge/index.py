@@ -13,6 +13,9 @@ from shared.model import Kind
 Leaving = Mapping[int, tuple[Sequence[Range], int]]
 """What leaves the file, by epoch: seqs, and how many readings they hold."""
 
+IN_HELLO: Final = 10_000
+"""The most epochs, and ranges of an epoch, that `hello` takes (docs/reference/link.md)."""
+
 _NOTHING: Final[Leaving] = {}
 _TOLD: Final = ("delivered", "collapsed", "quarantined")
 
@@ -122,8 +125,16 @@ class Index:
         return packed
 
     def pending(self) -> list[tuple[int, tuple[Range, ...]]]:
-        """List the epochs and seqs in the file, for `hello`."""
-        return [(number, one.kept.ranges()) for number, one in self.epochs.items() if one.kept]
+        """List the newest epochs and seqs in the file, as many as `hello` takes.
+
+        What is left out is sent like the rest, and answered by its settled receipt.
+        """
+        kept = sorted(
+            (one.row.base, number, one.kept.ranges())
+            for number, one in self.epochs.items()
+            if one.kept
+        )
+        return [(number, ranges[-IN_HELLO:]) for _, number, ranges in kept[-IN_HELLO:]]
 
     def ledger(self) -> Ledger:
         """Count, as of the last commit."""

@@ -6,7 +6,6 @@ is a device told that its delivery is safe. When the queue is full, whoever brin
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +17,8 @@ from edge.clean import clean
 from edge.holes import Gap, GapReason, Holes
 from edge.ledger import Dues
 from edge.outbox import Outbox
-from edge.segments import Draft, OutboxFull
+from edge.sealed import Draft
+from edge.segments import OutboxFull
 from edge.settings import OutboxSection
 from edge.tail import Tail
 from shared.backoff import Backoff
@@ -31,6 +31,12 @@ from shared.quality import Reason, bad
 
 WAITING_READINGS: Final = 50_000
 """The most readings that wait for a commit; whoever brings more waits."""
+
+WAITING_ITEMS: Final = 10_000
+"""The most answers and silences that wait for a commit; whoever brings more waits."""
+
+EVENTS_PORTION: Final = 512 * 1024
+"""About how many bytes of gap events go into one batch: half of what a batch may carry."""
 
 TEXT_PORTION: Final = 1024 * 1024
 """The most characters of text in one batch, so that every batch stays far below the link's cap."""
@@ -95,7 +101,6 @@ class Intake:
         self._flags = flags
         self._queue: list[Answer | Silence] = []
         self._waiting = 0
-        self._taken = 0
         self._changed = asyncio.Condition()
         self._hurry = False
         self._flushed = 0
@@ -103,21 +108,23 @@ class Intake:
 
     async def answer(self, answer: Answer) -> None:
         """Bring readings; waits while the queue is full."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._waiting < WAITING_READINGS)
-            self._add(answer, len(answer.columns))
+        await self._put_in(answer, len(answer.columns))
 
     async def silence(self, silence: Silence) -> None:
-        """Bring the news that nothing was read; never waits for room."""
-        async with self._changed:
-            self._add(silence, 0)
+        """Bring the news that nothing was read; waits while the queue is full."""
+        await self._put_in(silence, _readings_in(silence))
 
-    def _add(self, item: Answer | Silence, readings: int) -> None:
-        self._queue.append(item)
-        self._waiting += readings
-        self._put += 1
-        if self._waiting >= self._settings.commit_readings or len(self._queue) == 1:
-            self._changed.notify_all()
+    async def _put_in(self, item: Answer | Silence, readings: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(self._has_room)
+            self._queue.append(item)
+            self._waiting += readings
+            self._put += 1
+            if self._waiting >= self._settings.commit_readings or len(self._queue) == 1:
+                self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return self._waiting < WAITING_READINGS and len(self._queue) < WAITING_ITEMS
 
     async def flushed(self) -> None:
         """Wait until everything that was brought up to now is committed."""
@@ -144,12 +151,7 @@ class Intake:
             if items:
                 await self._commit(self._sealing(items))
                 await self._committed(len(items))
-            await self._tidy(now=False)
-
-    async def _tidy(self, *, now: bool) -> None:
-        # Even to delete takes room; where there is none, the next commit says so.
-        with suppress(OutboxFull):
-            await self._outbox.flush(now=now)
+            await self._outbox.flush()
 
     async def _gathered(self) -> list[Answer | Silence]:
         async with self._changed:
@@ -175,7 +177,7 @@ class Intake:
     async def _committed(self, items: int) -> None:
         async with self._changed:
             self._flushed += items
-            self._waiting = sum(len(one.columns) for one in self._queue if isinstance(one, Answer))
+            self._waiting = sum(map(_readings_in, self._queue))
             self._changed.notify_all()
 
     def _sealing(self, items: Sequence[Answer | Silence]) -> Sealing:
@@ -240,23 +242,45 @@ class Intake:
                 if backoff.failures == 0:
                     _log.warning("readings wait in memory", error=str(error))
                 await asyncio.sleep(backoff.next_s())
-                await self._tidy(now=True)
+                await self._outbox.flush(now=True)
             else:
                 if backoff.failures:
                     _log.info("readings are committed again", tries=backoff.failures)
                 return
 
 
+def _readings_in(item: Answer | Silence) -> int:
+    if isinstance(item, Answer):
+        return len(item.columns)
+    return 0 if item.told is None else len(item.series)
+
+
 def _drafts(sealing: Sealing) -> list[Draft]:
-    """Seal the readings, as one batch unless texts make it large, and the gaps as another."""
+    """Seal readings and gaps: one batch of each unless texts or many gaps make it large."""
     points = sealing.tail.point_set.hash
     drafts = [_draft(columns, points) for columns in _portions(concatenate(sealing.parts))]
-    if sealing.gaps:
-        t0 = min(gap.from_us for gap in sealing.gaps)
-        t1 = max(gap.to_us for gap in sealing.gaps)
-        body = encode_events([gap.event() for gap in sealing.gaps])
-        drafts.append(Draft(Kind.EVENTS, len(sealing.gaps), t0, t1, points, body))
-    return drafts
+    return [*drafts, *(_gap_draft(gaps, points) for gaps in _gap_portions(sealing.gaps))]
+
+
+def _gap_draft(gaps: Sequence[Gap], points: bytes) -> Draft:
+    t0, t1 = min(gap.from_us for gap in gaps), max(gap.to_us for gap in gaps)
+    body = encode_events([gap.event() for gap in gaps])
+    return Draft(Kind.EVENTS, len(gaps), t0, t1, points, body)
+
+
+def _gap_portions(gaps: Sequence[Gap]) -> Iterator[list[Gap]]:
+    # After a restart each of many thousand points may have a gap of its own.
+    portion: list[Gap] = []
+    size = 0
+    for gap in gaps:
+        more = 256 + 12 * len(gap.series)
+        if portion and size + more > EVENTS_PORTION:
+            yield portion
+            portion, size = [], 0
+        portion.append(gap)
+        size += more
+    if portion:
+        yield portion
 
 
 def _draft(columns: Columns, points: bytes) -> Draft:

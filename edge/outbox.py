@@ -162,21 +162,21 @@ class Outbox:
         too_old = [one for one in readings if one.t1 < limit_us]
         before = self.index.next_id
         if over > 0 and readings:
-            await self._try(self.drop(readings, GapReason.OUTBOX_FULL))
+            await self.drop(readings, GapReason.OUTBOX_FULL)
         elif too_old:
-            await self._try(self.drop(too_old, GapReason.TOO_OLD))
+            await self.drop(too_old, GapReason.TOO_OLD)
         return self.index.next_id > before
 
     async def drop(self, segments: Sequence[Sealed], reason: GapReason) -> None:
         """Delete batches that were not delivered, and commit the gaps that declare them.
 
-        What central settled in the meantime is not dropped. Raises `OutboxFull`.
+        What central settled in the meantime is not dropped. On a full disk nothing is.
         """
         alike: dict[tuple[int, bytes], list[Sealed]] = {}
         for segment in segments:
             alike.setdefault((segment.epoch, segment.point_set), []).append(segment)
         for group in alike.values():
-            await _uncut(self._drop(group, reason))
+            await _uncut(self._try(self._drop(group, reason)))
 
     async def _drop(self, group: Sequence[Sealed], reason: GapReason) -> None:
         columns = await asyncio.to_thread(lambda: {one.id: _decoded(one) for one in group})
@@ -249,7 +249,9 @@ class Outbox:
     async def refused(self, epoch: int, seq: int, code: str, detail: str) -> None:
         """Note that central put a batch into quarantine, and why."""
         now_us = self._clock.now_us()
-        await self._call(lambda: self._file.refuse(epoch, seq, code, detail, now_us))
+        await self._try(
+            self._call(lambda: self._file.refuse(epoch, seq, code, detail, now_us)),
+        )
 
     async def refusals(self) -> list[tuple[int, int, str, str, int]]:
         """List the newest refusals: epoch, seq, code, detail, time."""

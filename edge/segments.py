@@ -41,6 +41,8 @@ FORMAT: Final = 1
 EPOCH_BITS: Final = 40
 """Room for the seqs of an epoch where a damaged file is carried over."""
 
+REFUSALS_KEPT: Final = 1_000
+
 SAVED_AT_ONCE: Final = 256
 """Segments that are carried over in one commit."""
 
@@ -315,6 +317,11 @@ class SegmentFile:
             self._db.execute(
                 "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?)",
                 (epoch, seq, code, detail, at_us),
+            )
+            self._db.execute(
+                "DELETE FROM refused WHERE (epoch, seq) IN (SELECT epoch, seq FROM refused"
+                " ORDER BY at_us DESC LIMIT -1 OFFSET ?)",
+                (REFUSALS_KEPT,),
             )
 
     def refusals(self, limit: int) -> list[tuple[int, int, str, str, int]]:
