@@ -55,7 +55,10 @@ def demo(folder: Path, port: int) -> Iterator[Started]:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     finally:
-        process.kill()
+        # Killed at once it would leave its own processes behind.
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
         process.communicate()
 
 
