@@ -28,12 +28,31 @@ def settled(epoch: int, *seqs: tuple[int, int]) -> Settled:
 
 @dataclass
 class Model:
-    """What was sent, by name: its size, whether it counts in the window, when it is due."""
+    """What was sent, by name: its size, and whether it counts in the window."""
 
     sent: dict[tuple[int, int], tuple[int, bool]] = field(default_factory=dict)
+    sizes: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def waiting(self) -> int:
         return sum(size for size, is_waiting in self.sent.values() if is_waiting)
+
+    def step(self, here: Window, what: str, name: tuple[int, int], number: int, now: int) -> None:
+        epoch, seq = name
+        touched = {(epoch, one) for one in range(seq, seq + number + 1)} & self.sent.keys()
+        match what:
+            case "send":
+                size = self.sizes.setdefault(name, number)
+                here.note_sent(batch(epoch, seq, size), float(now))
+                self.sent[name] = (size, True)
+            case "accept":
+                here.note_accepted([Accepted(epoch=epoch, seqs=((seq, seq + number),))])
+                self.sent |= {one: (self.sent[one][0], False) for one in touched}
+            case "settle":
+                here.note_settled([settled(epoch, (seq, seq + number))])
+                self.sent = {one: kept for one, kept in self.sent.items() if one not in touched}
+            case "put off":
+                here.put_off(epoch, seq, now + 5.0)
+                self.sent |= {one: (self.sent[one][0], False) for one in touched & {name}}
 
 
 names = st.tuples(st.sampled_from([1, 2]), st.integers(0, 5))
@@ -54,27 +73,8 @@ def test_the_bytes_on_their_way_are_those_sent_and_not_accepted(
     several: list[tuple[str, tuple[int, int], int]],
 ) -> None:
     here, model = window(), Model()
-    sizes: dict[tuple[int, int], int] = {}
     for now, (what, name, number) in enumerate(several):
-        epoch, seq = name
-        touched = [(epoch, one) for one in range(seq, seq + number + 1)]
-        if what == "send":
-            size = sizes.setdefault(name, number)
-            here.note_sent(batch(epoch, seq, size), float(now))
-            model.sent[name] = (size, True)
-        elif what == "accept":
-            here.note_accepted([Accepted(epoch=epoch, seqs=((seq, seq + number),))])
-            for one in touched:
-                if one in model.sent:
-                    model.sent[one] = (model.sent[one][0], False)
-        elif what == "settle":
-            here.note_settled([settled(epoch, (seq, seq + number))])
-            for one in touched:
-                model.sent.pop(one, None)
-        else:
-            here.put_off(epoch, seq, now + 5.0)
-            if name in model.sent:
-                model.sent[name] = (model.sent[name][0], False)
+        model.step(here, what, name, number, now)
         assert here.waiting_bytes == model.waiting()
         assert here.has_room() == (model.waiting() < 100)
         assert set(here.sent) == set(model.sent)
