@@ -49,6 +49,7 @@ class Hand:
         self._most_bytes = 2 * max(settings.window_bytes, MAX_BODY_BYTES)
         self._waiting: asyncio.Queue[Batch] = asyncio.Queue(self._most)
         self._held: dict[bytes, list[Batch]] = {}
+        self._learned: set[bytes] = set()
         self._count = 0
         self._bytes = 0
 
@@ -74,6 +75,7 @@ class Hand:
                 self._let_go(batch)
                 await self._put_off(batch, AWAY_S, "database_away")
             return
+        self._learned.add(frame.hash)
         for batch in self._held.pop(frame.hash, []):
             self._waiting.put_nowait(batch)
 
@@ -114,6 +116,10 @@ class Hand:
         return told.is_settled(batch.epoch, batch.seq)
 
     async def _hold(self, batch: Batch, need: NeedPointSet) -> None:
+        if need.hash in self._learned:
+            # The set came while this batch was being looked at.
+            self._waiting.put_nowait(batch)
+            return
         is_asked = need.hash in self._held
         self._held.setdefault(need.hash, []).append(batch)
         if not is_asked:
