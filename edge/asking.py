@@ -59,7 +59,7 @@ def _from_file(config: GatewayConfig, what: str) -> dict[str, Any]:
         "link": link,
         "devices": {},
         "refused": refusals,
-        "outbox_bytes": used_bytes,
+        "outbox": {"used_bytes": used_bytes, "queue_age_s": None, "days_left": None},
         "ledger": books,
     }
 
@@ -76,10 +76,17 @@ def status_text(status: dict[str, Any]) -> str:
     link = status["link"]
     lines = [
         "central   " + ("connected" if link["connected"] else f"not connected: {link['problem']}"),
-        f"outbox    {status['outbox_bytes'] / 1e6:.1f} MB",
+        "outbox    " + _room_text(status["outbox"]),
         f"refused   {len(status['refused'])} batches in quarantine",
         "ledger    " + ledger_line(status["ledger"]),
     ]
     for name, device in sorted(status["devices"].items()):
         lines.append(f"device    {name}: {device['state']} {device['problem']}".rstrip())
     return "\n".join(lines)
+
+
+def _room_text(room: dict[str, Any]) -> str:
+    text = f"{room['used_bytes'] / 1e6:.1f} MB"
+    if room["days_left"] is not None:
+        text += f", room for {room['days_left']:.0f} days at the rate so far"
+    return text

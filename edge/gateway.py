@@ -13,9 +13,10 @@ import uvicorn
 from edge.clockstate import is_synchronised
 from edge.collector import Collector
 from edge.enrolment import Identity
-from edge.health import Parts, health_app
+from edge.health import health_app
 from edge.intake import Intake
 from edge.outbox import Outbox
+from edge.parts import Parts
 from edge.recovery import open_outbox
 from edge.settings import GatewayConfig, HealthSettings
 from edge.uplink import Uplink
@@ -64,7 +65,15 @@ async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
             settle_on_accepted=options.settle_on_accepted,
         )
         collector = Collector(config.devices, intake, clock)
-        parts = Parts(outbox, intake, collector, uplink)
+        parts = Parts(
+            outbox,
+            intake,
+            collector,
+            uplink,
+            clock,
+            config.file.outbox.max_bytes,
+            clock.monotonic_s(),
+        )
         async with _serving(config.file.gateway.health, parts):
             await _until_stopped(parts, identity, config)
     finally:

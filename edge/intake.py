@@ -228,6 +228,7 @@ class Intake:
         if drafts:
             tokens = msgpack.packb(sealing.tokens, use_bin_type=True) if sealing.tokens else None
             await self._commit_in_the_end(drafts, sealing.tail, tokens)
+            self.dues.sealed_bytes += sum(len(draft.body) for draft in drafts)
         for done in sealing.done:
             done()
 

@@ -28,8 +28,12 @@ class Ledger:
 
 @dataclass(slots=True)
 class Dues:
-    """Polls since the process started: due = polled + missed; repeats were read and not kept."""
+    """Polls since the process started: due = polled + missed; repeats were read and not kept.
+
+    `sealed_bytes` is what the batches of this process took, compressed.
+    """
 
     polled: int = 0
     missed: int = 0
     repeats: int = 0
+    sealed_bytes: int = 0

@@ -18,8 +18,9 @@ from edge.holes import Gap, GapReason
 from edge.index import Epoch, Index
 from edge.ledger import Ledger
 from edge.outbox import Outbox
+from edge.salvage import Salvage
 from edge.sealed import Draft, Found
-from edge.segments import OutboxDamaged, Salvage, SegmentFile
+from edge.segments import OutboxDamaged, SegmentFile
 from edge.seqs import SeqSet
 from edge.settings import OutboxSection
 from edge.tail import Tail

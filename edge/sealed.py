@@ -6,6 +6,14 @@ from typing import Any, Final
 
 from shared.model import Kind
 
+COLUMNS: Final = "id, epoch, seq, kind, count, t0, t1, crc, point_set, body, tokens"
+
+# In a damaged file a value can be of any type: casts keep the reader from failing on it.
+AS_READ: Final = ", ".join(
+    f"CAST({name} AS {'BLOB' if name in ('kind', 'point_set', 'body', 'tokens') else 'INTEGER'})"
+    for name in COLUMNS.split(", ")
+)
+
 _KINDS: Final = {kind.value.encode(): kind for kind in Kind}
 
 

@@ -1,6 +1,7 @@
 """The outbox's SQLite file: sealed segments on disk, in one connection, every commit synced.
 
-This module is the only one that knows SQLite. It blocks; `edge.outbox` calls it from a thread.
+This module, with `edge.salvage` for files that are damaged, is the only one that knows SQLite. It
+blocks; `edge.outbox` calls it from a thread.
 Source for the settings: SQLite documentation, "PRAGMA synchronous" and "Write-Ahead Logging".
 """
 
@@ -8,15 +9,15 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
-from hashlib import sha256
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Final, Self, cast
 
 import apsw
 
-from edge.sealed import Draft, EpochRow, Found, Sealed, crc_of, found_of
+from edge.salvage import Salvage
+from edge.sealed import AS_READ, COLUMNS, Draft, EpochRow, Found, Sealed, crc_of, found_of
 from edge.seqs import SeqSet
 from shared.errors import SpineError
 from shared.link import Range, Settled
@@ -31,7 +32,6 @@ __all__ = [
     "OutboxError",
     "OutboxFull",
     "OutboxHeld",
-    "Salvage",
     "Sealed",
     "SegmentFile",
 ]
@@ -48,14 +48,6 @@ SAVED_AT_ONCE: Final = 256
 
 SAFE_SQLITE: Final = (3, 51, 3)
 """Older SQLite can lose commits when several connections check-point (its 3.51.3 notes)."""
-
-_COLUMNS: Final = "id, epoch, seq, kind, count, t0, t1, crc, point_set, body, tokens"
-
-# In a damaged file a value can be of any type: casts keep the reader from failing on it.
-_READ: Final = ", ".join(
-    f"CAST({name} AS {'BLOB' if name in ('kind', 'point_set', 'body', 'tokens') else 'INTEGER'})"
-    for name in _COLUMNS.split(", ")
-)
 
 
 class OutboxError(SpineError):
@@ -109,7 +101,7 @@ class SegmentFile:
             self._db.execute(f"PRAGMA {pragma}").fetchall()
         version = self._one("PRAGMA user_version")
         if version == 0:
-            with self._db:
+            with self._committing():
                 self._db.execute(files("edge").joinpath("outbox.sql").read_text("utf-8"))
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
         elif version != FORMAT:
@@ -127,9 +119,23 @@ class SegmentFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Commit what the block does, or nothing of it."""
+        with _translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                # A full disk may have rolled everything back already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
     def begin_epoch(self, epoch: int) -> EpochRow:
         """Note a new epoch; its segments get ids above all that ever were in the file."""
-        with _translated(), self._db:
+        with self._committing():
             top = self._one(
                 "SELECT max(coalesce((SELECT max(id) FROM segments), 0),"
                 " coalesce((SELECT max(base) FROM epochs), 0),"
@@ -143,7 +149,7 @@ class SegmentFile:
         self, row: EpochRow, seq: int, drafts: Sequence[Draft], tokens: bytes | None
     ) -> None:
         """Commit drafts as segments `seq`, `seq` + 1, …; they are on disk when this returns."""
-        with _translated(), self._db:
+        with self._committing():
             self._insert(row, seq, drafts, tokens)
 
     def _insert(
@@ -152,7 +158,7 @@ class SegmentFile:
         for nth, draft in enumerate(drafts, seq):
             with_it = tokens if nth == seq else None
             self._db.execute(
-                f"INSERT INTO segments ({_COLUMNS})"  # noqa: S608 - constant column list
+                f"INSERT INTO segments ({COLUMNS})"  # noqa: S608 - constant column list
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     row.base + nth,
@@ -181,7 +187,7 @@ class SegmentFile:
         id is ≤ `upto`.
         """
         gone: dict[int, int] = {}
-        with _translated(), self._db:
+        with self._committing():
             for row, settled in told:
                 gone[row.epoch] = sum(self._delete(row.base, seqs) for seqs in settled.seqs)
                 self._db.execute(
@@ -211,7 +217,7 @@ class SegmentFile:
 
         The tail, with the id up to which it speaks, is the one without them.
         """
-        with _translated(), self._db:
+        with self._committing():
             for one in seqs:
                 self._delete(row.base, one)
             self._db.execute(
@@ -241,7 +247,7 @@ class SegmentFile:
 
     def write_tail(self, upto: int, tail: bytes) -> None:
         """Replace the tail."""
-        with _translated(), self._db:
+        with self._committing():
             self._write_tail(upto, tail)
 
     def _write_tail(self, upto: int, tail: bytes) -> None:
@@ -276,7 +282,7 @@ class SegmentFile:
         wanted = " AND kind <> 'events'" if readings_only else ""
         with _translated():
             rows = self._db.execute(
-                f"SELECT {_READ} FROM segments"  # noqa: S608 - constant column list
+                f"SELECT {AS_READ} FROM segments"  # noqa: S608 - constant column list
                 f" WHERE id > ? AND id < ?{wanted} ORDER BY id LIMIT ?",
                 (id_, below, limit),
             )
@@ -313,7 +319,7 @@ class SegmentFile:
 
     def refuse(self, epoch: int, seq: int, code: str, detail: str, at_us: int) -> None:
         """Note that central refused a batch, and why."""
-        with _translated(), self._db:
+        with self._committing():
             self._db.execute(
                 "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?)",
                 (epoch, seq, code, detail, at_us),
@@ -334,7 +340,7 @@ class SegmentFile:
 
     def keep_point_set(self, hash_: bytes, points: bytes) -> None:
         """Keep a point set for as long as the file lives."""
-        with _translated(), self._db:
+        with self._committing():
             self._db.execute("INSERT OR IGNORE INTO point_sets VALUES (?, ?)", (hash_, points))
 
     def point_set(self, hash_: bytes) -> bytes | None:
@@ -345,7 +351,7 @@ class SegmentFile:
             ).fetchone()
         return None if row is None else bytes(row[0])
 
-    def take_over(self, salvage: "Salvage") -> dict[int, SeqSet]:
+    def take_over(self, salvage: Salvage) -> dict[int, SeqSet]:
         """Write what can be read of a damaged file into this new one; tell which batches.
 
         They keep their names, but get new ids: those of a damaged file cannot be trusted.
@@ -353,14 +359,14 @@ class SegmentFile:
         kept: dict[int, SeqSet] = {}
         rows: dict[int, EpochRow] = {}
         for batch in _portions(salvage.segments()):
-            with _translated(), self._db:
+            with self._committing():
                 for one in batch:
                     epoch, seq = one.segment.epoch, one.segment.seq
                     if seq not in kept.setdefault(epoch, SeqSet()):
                         kept[epoch].add(seq, seq)
                         row = rows.get(epoch) or self._take_epoch(EpochRow(epoch, 0), rows)
                         self._insert(row, seq, [one.segment.as_draft()], one.tokens)
-        with _translated(), self._db:
+        with self._committing():
             for row in salvage.epochs():
                 self._take_epoch(row, rows)
             for hash_, points in salvage.point_sets().items():
@@ -398,61 +404,6 @@ class SegmentFile:
     def _one(self, query: str, values: tuple[int, ...] = ()) -> int:
         row = self._db.execute(query, values).fetchone()
         return 0 if row is None else int(row[0])
-
-
-class Salvage:
-    """A damaged file, of which all is read that can be; the file is not changed."""
-
-    def __init__(self, damaged: Path) -> None:
-        """Open the file, if it can be opened at all."""
-        self._source: apsw.Connection | None = None
-        with suppress(apsw.Error):
-            self._source = apsw.Connection(str(damaged), flags=apsw.SQLITE_OPEN_READWRITE)
-            self._source.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
-            self._source.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._source is not None:
-            self._source.close(force=True)
-
-    def segments(self) -> Iterator[Found]:
-        """Yield every sound segment that a point set is known for, from both ends of the file.
-
-        One may come twice.
-        """
-        known = self.point_sets()
-        for order in ("", " DESC"):
-            query = f"SELECT {_READ} FROM segments ORDER BY id{order}"  # noqa: S608 - constant
-            for row in self._readable(query):
-                one = found_of(row, (row[1], row[2]))
-                if one.is_sound and one.segment.point_set in known:
-                    yield one
-
-    def epochs(self) -> Iterator[EpochRow]:
-        """Yield the epochs."""
-        for row in self._readable("SELECT * FROM epochs"):
-            if all(isinstance(value, int) and value >= 0 for value in row):
-                yield EpochRow(*row)
-
-    def point_sets(self) -> dict[bytes, bytes]:
-        """Give the point sets that are what their hash says, packed."""
-        rows = self._readable("SELECT hash, points FROM point_sets")
-        return {hash_: packed for hash_, packed in rows if sha256(packed).digest() == hash_}
-
-    def tail(self) -> tuple[int, bytes] | None:
-        """Give the tail and the id it covers, if it is there."""
-        for upto, body in self._readable("SELECT upto, body FROM tail"):
-            if isinstance(upto, int) and isinstance(body, bytes):
-                return upto, body
-        return None
-
-    def _readable(self, query: str) -> Iterator[tuple[Any, ...]]:
-        if self._source is not None:
-            with suppress(apsw.Error, UnicodeDecodeError):
-                yield from self._source.execute(query)
 
 
 def _portions(found: Iterator[Found]) -> Iterator[list[Found]]:

@@ -66,6 +66,8 @@ class Uplink:
     """Only for the negative control of the delivery proof: it loses readings."""
     is_connected: bool = False
     problem: str = "not connected yet"
+    sent_bytes: int = 0
+    received_bytes: int = 0
     connected: Callable[[bool], None] = field(default=lambda _up: None)
     _slow_until_s: float = 0.0
 
@@ -142,7 +144,7 @@ class Uplink:
             software=SOFTWARE,
             config_revision=0,
         )
-        await socket.send(link.pack(hello))
+        await self._put(socket, hello)
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 frame = _frame(await socket.recv())
@@ -154,8 +156,14 @@ class Uplink:
         await self.outbox.flush(now=True)
         return frame
 
+    async def _put(self, socket: ClientConnection, frame: link.Frame) -> None:
+        data = link.pack(frame)
+        await socket.send(data)
+        self.sent_bytes += len(data)
+
     async def _receive(self, socket: ClientConnection, window: Window) -> None:
         async for data in socket:
+            self.received_bytes += len(data)
             await self._take(socket, window, _frame(data))
         raise LinkDown("central closed the link")
 
@@ -177,7 +185,7 @@ class Uplink:
                 _log.warning("central does not serve a frame", frame=frame.frame)
             case _:
                 name = type(frame).__name__.lower()
-                await socket.send(link.pack(link.Unsupported(frame=name)))
+                await self._put(socket, link.Unsupported(frame=name))
 
     def _take_receipt(self, window: Window, receipt: link.Receipt) -> None:
         window.note_accepted(receipt.accepted)
@@ -193,7 +201,7 @@ class Uplink:
         if points is None:
             _log.error("central asks for a point set this gateway never had", hash=hash_.hex())
             return
-        await socket.send(link.pack(link.PointSetFrame(hash=hash_, points=points.rows())))
+        await self._put(socket, link.PointSetFrame(hash=hash_, points=points.rows()))
 
     def _put_off(self, window: Window, frame: link.RetryAfter) -> None:
         until_s = self.clock.monotonic_s() + frame.seconds
@@ -224,7 +232,7 @@ class Uplink:
                 await self.outbox.drop([batch], GapReason.TOO_LARGE)
                 continue
             window.note_sent(batch, self.clock.monotonic_s())
-            await socket.send(link.pack(_framed(batch)))
+            await self._put(socket, _framed(batch))
             if not window.has_room():
                 break
         return len(batches)

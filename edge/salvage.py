@@ -1,0 +1,66 @@
+"""Reading what can still be read of a damaged outbox file, to carry it over into a new one."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+
+from edge.sealed import AS_READ, EpochRow, Found, found_of
+
+
+class Salvage:
+    """A damaged file, of which all is read that can be; the file is not changed."""
+
+    def __init__(self, damaged: Path) -> None:
+        """Open the file, if it can be opened at all."""
+        self._source: apsw.Connection | None = None
+        with suppress(apsw.Error):
+            self._source = apsw.Connection(str(damaged), flags=apsw.SQLITE_OPEN_READWRITE)
+            self._source.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+            self._source.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._source is not None:
+            self._source.close(force=True)
+
+    def segments(self) -> Iterator[Found]:
+        """Yield every sound segment that a point set is known for, from both ends of the file.
+
+        One may come twice.
+        """
+        known = self.point_sets()
+        for order in ("", " DESC"):
+            query = f"SELECT {AS_READ} FROM segments ORDER BY id{order}"  # noqa: S608 - constant
+            for row in self._readable(query):
+                one = found_of(row, (row[1], row[2]))
+                if one.is_sound and one.segment.point_set in known:
+                    yield one
+
+    def epochs(self) -> Iterator[EpochRow]:
+        """Yield the epochs."""
+        for row in self._readable("SELECT * FROM epochs"):
+            if all(isinstance(value, int) and value >= 0 for value in row):
+                yield EpochRow(*row)
+
+    def point_sets(self) -> dict[bytes, bytes]:
+        """Give the point sets that are what their hash says, packed."""
+        rows = self._readable("SELECT hash, points FROM point_sets")
+        return {hash_: packed for hash_, packed in rows if sha256(packed).digest() == hash_}
+
+    def tail(self) -> tuple[int, bytes] | None:
+        """Give the tail and the id it covers, if it is there."""
+        for upto, body in self._readable("SELECT upto, body FROM tail"):
+            if isinstance(upto, int) and isinstance(body, bytes):
+                return upto, body
+        return None
+
+    def _readable(self, query: str) -> Iterator[tuple[Any, ...]]:
+        if self._source is not None:
+            with suppress(apsw.Error, UnicodeDecodeError):
+                yield from self._source.execute(query)
