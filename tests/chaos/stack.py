@@ -146,7 +146,11 @@ async def running_stack(setting: Setting) -> AsyncIterator[Stack]:
 async def _building(stack: AsyncExitStack, setting: Setting) -> AsyncIterator[RunningBuilding]:
     home = setting.folder / "broker"
     home.mkdir()
-    broker = Mosquitto(home, max_queued_messages=0, max_inflight_messages=100)
+    # The broker is never killed: it need not write its sessions at every change, which costs it
+    # more than all messages together.
+    broker = Mosquitto(
+        home, max_queued_messages=0, max_inflight_messages=100, autosave_on_changes="false"
+    )
     await stack.enter_async_context(broker)
     settings = BuildingSettings(
         truth=setting.folder / "truth",
