@@ -21,7 +21,7 @@ from edge.outbox import Outbox
 from edge.salvage import Salvage
 from edge.sealed import Draft, Found
 from edge.segments import OutboxDamaged, SegmentFile
-from edge.seqs import SeqSet
+from shared.seqs import SeqSet
 from edge.settings import OutboxSection
 from edge.tail import Tail
 from shared.batch import decode, encode_events
