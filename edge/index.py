@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from edge.ledger import Ledger
 from edge.sealed import Draft, EpochRow, Sealed
-from edge.seqs import SeqSet
 from shared.link import Range, Settled
 from shared.model import Kind
+from shared.seqs import SeqSet
 
 Leaving = Mapping[int, tuple[Sequence[Range], int]]
 """What leaves the file, by epoch: seqs, and how many readings they hold."""

@@ -16,7 +16,6 @@ from edge.holes import Gap, GapReason, dropped
 from edge.index import Epoch, Index
 from edge.sealed import Draft, Sealed
 from edge.segments import OutboxDamaged, OutboxError, OutboxFull, SegmentFile
-from edge.seqs import SeqSet
 from edge.settings import OutboxSection
 from edge.tail import Tail
 from shared.batch import decode, encode_events
@@ -25,6 +24,7 @@ from shared.columns import Columns
 from shared.errors import BatchInvalid
 from shared.logs import get
 from shared.model import Kind, PointSet
+from shared.seqs import SeqSet
 
 REPLAYED: Final = 256
 """Commits after which the tail is written anew, so that a start reads at most so many segments."""

@@ -21,7 +21,6 @@ from edge.outbox import Outbox
 from edge.salvage import Salvage
 from edge.sealed import Draft, Found
 from edge.segments import OutboxDamaged, SegmentFile
-from shared.seqs import SeqSet
 from edge.settings import OutboxSection
 from edge.tail import Tail
 from shared.batch import decode, encode_events
@@ -30,6 +29,7 @@ from shared.errors import BatchInvalid
 from shared.link import EPOCH_LIMIT
 from shared.logs import get
 from shared.model import Kind, PointSet
+from shared.seqs import SeqSet
 
 FILE_NAME: Final = "outbox.db"
 MENDING_NAME: Final = "outbox-mending.db"

@@ -18,10 +18,10 @@ import apsw
 
 from edge.salvage import Salvage
 from edge.sealed import AS_READ, COLUMNS, Draft, EpochRow, Found, Sealed, crc_of, found_of
-from shared.seqs import SeqSet
 from shared.errors import SpineError
 from shared.link import Range, Settled
 from shared.model import Kind
+from shared.seqs import SeqSet
 
 __all__ = [
     "Draft",

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edge.segments import Sealed
-from edge.seqs import SeqSet
 from shared.link import Accepted, Settled
+from shared.seqs import SeqSet
 
 RESEND_S: Final = 30.0
 """A batch that is not settled after this time, and up to as much jitter, is sent again."""

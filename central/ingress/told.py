@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from central.ingress.ranges import Ranges, difference, holds, normal
 from central.storage.settled import SettledRow
 from shared.link import Range, Settled
+from shared.seqs import SeqSet
 
 
 class Told:
@@ -16,7 +16,8 @@ class Told:
 
     def __init__(self) -> None:
         self._rows: dict[int, SettledRow] = {}
-        self._told: dict[int, Ranges] = {}
+        self._settled: dict[int, SeqSet] = {}
+        self._told: dict[int, SeqSet] = {}
         self._told_version: dict[int, int] = {}
         self._again: dict[int, set[Range]] = {}
 
@@ -30,13 +31,14 @@ class Told:
 
     def follow(self, epoch: int) -> None:
         """Follow an epoch of which nothing has been told yet."""
-        self._told.setdefault(epoch, ())
+        self._told.setdefault(epoch, SeqSet())
 
     def unfollow(self, epochs: Iterable[int]) -> None:
         """Forget epochs that could not be read, so that they are read again when they matter."""
         for epoch in epochs:
             self._told.pop(epoch, None)
             self._rows.pop(epoch, None)
+            self._settled.pop(epoch, None)
 
     def offer(self, row: SettledRow) -> bool:
         """Take a settled row in; True where something is due to be told now."""
@@ -44,12 +46,12 @@ class Told:
         if row.epoch not in self._told or (known is not None and known.version >= row.version):
             return False
         self._rows[row.epoch] = row
+        self._settled[row.epoch] = SeqSet(row.seqs)
         return True
 
     def is_settled(self, epoch: int, seq: int) -> bool:
         """Tell whether a batch is settled as far as this session knows."""
-        row = self._rows.get(epoch)
-        return row is not None and holds(row.seqs, seq)
+        return epoch in self._settled and seq in self._settled[epoch]
 
     def repeat(self, epoch: int, seq: int) -> None:
         """Tell a settled seq once more: its batch was sent again."""
@@ -73,14 +75,14 @@ class Told:
         )
 
     def _tell(self, row: SettledRow) -> Settled:
-        seqs = tuple(row.seqs)
-        new = difference(seqs, self._told[row.epoch])
+        settled = self._settled[row.epoch]
+        new = settled.minus(self._told[row.epoch])
         again = self._again.pop(row.epoch, set())
-        self._told[row.epoch] = seqs
+        self._told[row.epoch] = settled
         self._told_version[row.epoch] = row.version
         return Settled(
             epoch=row.epoch,
-            seqs=normal([*new, *again]),
+            seqs=SeqSet([*new, *again]).ranges(),
             delivered=row.delivered,
             collapsed=row.collapsed,
             quarantined=row.quarantined,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.seqs import SeqSet
 from shared.link import Range, ranges_of
+from shared.seqs import SeqSet
 
 ranges = st.tuples(st.integers(0, 60), st.integers(0, 12)).map(lambda one: (one[0], sum(one)))
 
@@ -45,6 +45,12 @@ def test_what_is_common_with_a_range_is_its_part_of_the_set(
     common = SeqSet(several).common(*window)
     assert seqs_in(common) == seqs_in(several) & seqs_in([window])
     assert tuple(common) == ranges_of(list(seqs_in(common)))
+
+
+@given(st.lists(ranges, max_size=10), st.lists(ranges, max_size=10))
+def test_minus_is_the_difference_of_sets(left: list[Range], right: list[Range]) -> None:
+    found = SeqSet(left).minus(SeqSet(right))
+    assert found == ranges_of(list(seqs_in(left) - seqs_in(right)))
 
 
 def test_seqs_up_to_the_largest_are_held() -> None:

@@ -59,6 +59,24 @@ class SeqSet:
                 left.append((last + 1, high))
         self._ranges = left
 
+    def minus(self, other: "SeqSet") -> tuple[Range, ...]:
+        """List what is in this set and not in `other`, in one pass over both."""
+        left: list[Range] = []
+        without, at = other._ranges, 0  # noqa: SLF001 - of the same class
+        for first, last in self._ranges:
+            start = first
+            while at < len(without) and without[at][1] < start:
+                at += 1
+            nth = at
+            while nth < len(without) and without[nth][0] <= last:
+                if without[nth][0] > start:
+                    left.append((start, without[nth][0] - 1))
+                start = without[nth][1] + 1
+                nth += 1
+            if start <= last:
+                left.append((start, last))
+        return tuple(left)
+
     def common(self, first: int, last: int) -> list[Range]:
         """List the parts of `first` to `last` that are in the set."""
         return [
