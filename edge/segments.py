@@ -91,13 +91,11 @@ class SegmentFile:
 
     def _prepare(self, synchronous: str) -> None:
         # Exclusive locking keeps every other process out, and with it the races of a shared WAL.
-        for pragma in (
-            "locking_mode=EXCLUSIVE",
-            "auto_vacuum=INCREMENTAL",
-            "journal_mode=WAL",
-            f"synchronous={synchronous}",
-            "journal_size_limit=8388608",
-        ):
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+        pragmas = ["journal_mode=WAL", f"synchronous={synchronous}", "journal_size_limit=8388608"]
+        if not self._one("PRAGMA auto_vacuum"):
+            pragmas.insert(0, "auto_vacuum=INCREMENTAL")
+        for pragma in pragmas:
             self._db.execute(f"PRAGMA {pragma}").fetchall()
         version = self._one("PRAGMA user_version")
         if version == 0:
