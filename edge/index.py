@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Final
 
 from edge.ledger import Ledger
@@ -123,6 +124,22 @@ class Index:
             if kept:
                 packed.append([number, [list(one) for one in kept], epoch.readings - readings])
         return packed
+
+    def count(self, after: int, upto: int) -> int:
+        """Count the segments in the file with `after` < id ≤ `upto`."""
+        return sum(
+            last - first + 1
+            for one in self.epochs.values()
+            if one.kept
+            for first, last in one.kept.common(after + 1 - one.row.base, upto - one.row.base)
+        )
+
+    def matches(self, found: Sequence[Sealed]) -> bool:
+        """Tell whether segments that were found are in the file by the index, and in order."""
+        in_order = all(one.id < next_.id for one, next_ in pairwise(found))
+        return in_order and all(
+            one.epoch in self.epochs and one.seq in self.epochs[one.epoch].kept for one in found
+        )
 
     def pending(self) -> list[tuple[int, tuple[Range, ...]]]:
         """List the newest epochs and seqs in the file, as many as `hello` takes.

@@ -14,7 +14,7 @@ import msgpack
 from edge.clean import FUTURE_US, PAST_US
 from edge.holes import Gap, GapReason, dropped
 from edge.index import Epoch, Index
-from edge.sealed import Draft, Sealed
+from edge.sealed import Draft, Found, Sealed
 from edge.segments import OutboxDamaged, OutboxError, OutboxFull, SegmentFile
 from edge.settings import OutboxSection
 from edge.tail import Tail
@@ -135,11 +135,7 @@ class Outbox:
         wanted: list[Sealed] = []
         while len(wanted) < limit:
             at_once = limit - len(wanted) if not self.index.is_anything_due() else SCANNED
-            found = await self._call(
-                lambda a=after, n=at_once: list(  # type: ignore[misc]  # bound for this turn
-                    self._file.after(a, below, n, readings_only=readings_only)
-                )
-            )
+            found = await self._scanned((after, below), at_once, readings_only=readings_only)
             if not found:
                 break
             after = found[-1].segment.id
@@ -149,6 +145,23 @@ class Outbox:
                 elif not self.index.is_settled(one.segment.epoch, one.segment.seq):
                     wanted.append(one.segment)
         return wanted[:limit]
+
+    async def _scanned(
+        self, between: tuple[int, int], limit: int, *, readings_only: bool
+    ) -> list[Found]:
+        after, below = between
+
+        def scan() -> list[Found]:
+            found = list(self._file.after(after, below, limit, readings_only=readings_only))
+            upto = found[-1].segment.id if len(found) == limit else below - 1
+            if not self.index.matches([one.segment for one in found]) or (
+                not readings_only and len(found) != self.index.count(after, upto)
+            ):
+                raise OutboxDamaged(f"the outbox file is damaged: it is out of order below {upto}")
+            return found
+
+        async with self._changing:
+            return await self._call(scan)
 
     async def keep_caps(self) -> None:
         """Drop and declare the oldest readings where there are too many or they are too old."""
@@ -269,7 +282,7 @@ class Outbox:
     async def close(self) -> None:
         """Delete what is settled, note that the gateway stopped on purpose, and close.
 
-        A file that was found damaged is closed as it is: the next start looks at all of it.
+        A file that was found damaged is closed as it is: the next start mends it.
         """
         try:
             if not self._is_damaged:
@@ -292,6 +305,7 @@ class Outbox:
                 return await asyncio.to_thread(work)
             except OutboxDamaged:
                 self._is_damaged = True
+                await asyncio.to_thread(self._file.distrust)
                 raise
 
 

@@ -20,7 +20,7 @@ from edge.ledger import Ledger
 from edge.outbox import Outbox
 from edge.salvage import Salvage
 from edge.sealed import Draft, Found
-from edge.segments import OutboxDamaged, SegmentFile
+from edge.segments import OutboxDamaged, SegmentFile, suspect_of
 from edge.settings import OutboxSection
 from edge.tail import Tail
 from shared.batch import decode, encode_events
@@ -59,6 +59,7 @@ async def open_outbox(
     except OutboxDamaged as damage:
         await _mend(path, point_set, clock, settings)
         aside = _put_aside(path, clock)
+        suspect_of(path).unlink(missing_ok=True)
         _log.error("the outbox was damaged; what is sound was carried over", **_said(damage, aside))
         _take_mended(folder, clock)
         opened = _opened(path, point_set, clock, settings)
@@ -83,6 +84,8 @@ def _opened(
 ) -> tuple[Outbox, GapReason | None]:
     if path.with_name(MADE_NAME).exists() and not (path.exists() and path.stat().st_size):
         raise OutboxDamaged("the outbox file is gone or empty, though it was made before")
+    if suspect_of(path).exists():
+        raise OutboxDamaged("the outbox file was found damaged while the gateway ran")
     file = SegmentFile(path)
     try:
         index, tail, stopped = _replay(file, point_set, clock.now_us())

@@ -9,6 +9,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
+from hashlib import sha256
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "OutboxHeld",
     "Sealed",
     "SegmentFile",
+    "suspect_of",
 ]
 
 FORMAT: Final = 1
@@ -79,6 +81,7 @@ class SegmentFile:
         `synchronous` is FULL but in the negative control of the power-cut proof. Raises
         `OutboxHeld`, `OutboxDamaged` or `OutboxFull`.
         """
+        self._path = path
         self._bases: list[tuple[int, int]] = []
         with _translated():
             self._db = apsw.Connection(str(path))
@@ -105,7 +108,7 @@ class SegmentFile:
         elif version != FORMAT:
             msg = f"outbox format {version}; this gateway reads {FORMAT}: update the gateway"
             raise OutboxDamaged(msg)
-        self._bases = sorted(self._db.execute("SELECT base, epoch FROM epochs"))
+        self._bases = sorted((row.base, row.epoch) for row in self.epochs())
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
@@ -255,7 +258,12 @@ class SegmentFile:
         """Give the tail and the id it covers, if one was ever written."""
         with _translated():
             row = self._db.execute("SELECT upto, body FROM tail").fetchone()
-        return None if row is None else (int(row[0]), bytes(row[1]))
+        if row is None:
+            return None
+        upto, body = row
+        if not isinstance(upto, int) or not isinstance(body, bytes):
+            raise OutboxDamaged("the outbox file is damaged: its tail is none")
+        return upto, body
 
     def epochs(self) -> list[EpochRow]:
         """List all epochs."""
@@ -264,7 +272,14 @@ class SegmentFile:
                 "SELECT epoch, base, settled, dropped, delivered, collapsed, quarantined"
                 " FROM epochs"
             ).fetchall()
+        if not all(isinstance(value, int) for row in rows for value in row):
+            raise OutboxDamaged("the outbox file is damaged: an epoch is none")
         return [EpochRow(*cast("tuple[int, int]", row)) for row in rows]
+
+    def distrust(self) -> None:
+        """Note beside the file that it was found damaged: the next start mends it."""
+        with suppress(OSError):
+            suspect_of(self._path).touch()
 
     def check(self) -> None:
         """Read the whole file; raises `OutboxDamaged` where its structure is not sound."""
@@ -339,15 +354,19 @@ class SegmentFile:
     def keep_point_set(self, hash_: bytes, points: bytes) -> None:
         """Keep a point set for as long as the file lives."""
         with self._committing():
-            self._db.execute("INSERT OR IGNORE INTO point_sets VALUES (?, ?)", (hash_, points))
+            self._db.execute("INSERT OR REPLACE INTO point_sets VALUES (?, ?)", (hash_, points))
 
     def point_set(self, hash_: bytes) -> bytes | None:
-        """Give a kept point set."""
+        """Give a kept point set; raises `OutboxDamaged` if it is not what its hash says."""
         with _translated():
             row = self._db.execute(
                 "SELECT points FROM point_sets WHERE hash = ?", (hash_,)
             ).fetchone()
-        return None if row is None else bytes(row[0])
+        if row is None:
+            return None
+        if not isinstance(row[0], bytes) or sha256(row[0]).digest() != hash_:
+            raise OutboxDamaged("the outbox file is damaged: wrong checksum of a point set")
+        return row[0]
 
     def take_over(self, salvage: Salvage) -> dict[int, SeqSet]:
         """Write what can be read of a damaged file into this new one; tell which batches.
@@ -404,6 +423,11 @@ class SegmentFile:
         return 0 if row is None else int(row[0])
 
 
+def suspect_of(path: Path) -> Path:
+    """Name the mark that says that a file was found damaged."""
+    return path.with_suffix(".suspect")
+
+
 def _portions(found: Iterator[Found]) -> Iterator[list[Found]]:
     while portion := list(islice(found, SAVED_AT_ONCE)):
         yield portion
@@ -415,6 +439,8 @@ def _translated() -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise _meaning(error) from error
+    except UnicodeDecodeError as error:
+        raise OutboxDamaged(f"the outbox file is damaged: {error}") from error
 
 
 def _meaning(error: apsw.Error) -> Exception:
