@@ -33,9 +33,7 @@ def full_tail(count: int = 4) -> Tail:
 
 
 def same(one: Tail, other: Tail) -> bool:
-    arrays = all(
-        getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in ARRAYS
-    )
+    arrays = all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in ARRAYS)
     known = (one.last_text, one.tokens, one.point_set)
     return arrays and known == (other.last_text, other.tokens, other.point_set)
 
