@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ WORTH_IT: Final = 5
 """A wipe that destroys fewer records is put off: about as many come in the last second."""
 
 WIPE_S: Final = 90.0
+TELL_S: Final = 30.0
+VICTIMS: Final = ("gateway", "central", "postgres")
 LINK_S: Final = 45.0
 
 CUTS: Final = ((Direction.UP,), (Direction.DOWN,), tuple(Direction))
@@ -63,6 +66,8 @@ class Chaos:
     stack: Stack
     mayhem: Mayhem
     seed: int
+    tell: Callable[[str], None] = lambda _: None
+    """Is told now and then how far things are."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever kills something right now, so that the wipe can have a moment of peace."""
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -85,7 +90,17 @@ class Chaos:
             "line": self._cut_line,
             "postgres": self._kill_postgres,
             "log": self._wipe_log,
+            "progress": self._tell,
         }
+
+    async def _tell(self, _: random.Random) -> None:
+        begun_s = time.monotonic()
+        while True:
+            await asyncio.sleep(TELL_S)
+            counts = self.stack.journal.counts
+            kills = ", ".join(f"{name} killed {counts[f'{name}_killed']}" for name in VICTIMS)
+            done_s = time.monotonic() - begun_s
+            self.tell(f"{done_s:.0f} s of {self.mayhem.lasts_s:.0f}: {kills}")
 
     async def _kill_gateway(self, rng: random.Random) -> None:
         await self._kill_again(self.stack.gateway, rng, self.mayhem.gateway_lives_s)

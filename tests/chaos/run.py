@@ -10,9 +10,10 @@ import argparse
 import asyncio
 import json
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,20 +38,34 @@ QUIET: Final = 5
 """So many looks in a row find nothing pending before the gateway is stopped."""
 
 
-async def perform(setting: Setting, mayhem: Mayhem) -> Verdict:
-    """Run everything in `setting.folder` and judge it; raises `ChaosFailed`."""
+async def perform(
+    setting: Setting, mayhem: Mayhem, tell: Callable[[str], None] = lambda _: None
+) -> Verdict:
+    """Run everything in `setting.folder` and judge it; raises `ChaosFailed`.
+
+    `tell` is told how far the run is.
+    """
     async with running_stack(setting) as stack:
         await stack.gateway.start()
         await stack.gateway.wait_ready()
         stack.journal.note("gateway_ready")
-        await Chaos(stack, mayhem, setting.seed).run()
+        await Chaos(stack, mayhem, setting.seed, tell).run()
         stack.journal.note("calm")
+        tell("calm: every device is read once more, then the outbox is emptied")
         await until(lambda: _is_fresh(stack), "every device read and stored again", FRESH_S)
         await stop_building(stack.building.process)
         await _drained(stack)
         await stack.gateway.stop()
         await stack.central.stop()
     return judge(await gather_run(setting.folder, PROJECT))
+
+
+async def _interruptible(setting: Setting, mayhem: Mayhem) -> Verdict:
+    """Perform; SIGTERM ends it as Ctrl-C does, so that nothing is left running."""
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    return await perform(setting, mayhem, lambda text: print(text, flush=True))  # noqa: T201
 
 
 async def _is_fresh(stack: Stack) -> bool:
@@ -92,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     folder: Path = options.folder or Path(tempfile.mkdtemp(prefix="spine-chaos-"))
     sys.stdout.write(f"run folder: {folder}\n")
+    sys.stdout.flush()
     setting = Setting(
         folder,
         options.seed,
@@ -101,10 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mayhem = Mayhem(options.minutes * 60, wipe_after_s=options.minutes * 60 * 0.4)
     verdict = None
     try:
-        verdict = asyncio.run(perform(setting, mayhem))
+        verdict = asyncio.run(_interruptible(setting, mayhem))
     except* SpineError as errors:
         for error in _each(errors):
             sys.stderr.write(f"the run could not be finished: {error}\n")
+    except* (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("the run was ended before it was over\n")
     if verdict is None:
         return 2
     sys.stdout.write("\n".join(verdict.lines()) + "\n")

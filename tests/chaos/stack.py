@@ -4,6 +4,7 @@ All lies in one run folder: truth/, central/, gateway/ and a log of every proces
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -57,9 +58,11 @@ class Journal:
 
     path: Path
     clock: SystemClock = field(default_factory=SystemClock)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def note(self, event: str, **more: object) -> None:
         """Write an event with the time of now."""
+        self.counts[event] += 1
         line = {"at_us": self.clock.now_us(), "event": event, **more}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

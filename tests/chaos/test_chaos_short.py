@@ -14,7 +14,7 @@ from tests.chaos.run import perform
 from tests.chaos.stack import Pace, Setting
 from tests.chaos.timetable import Thresholds
 
-SLOWER = Pace(poll_s=0.2, tick_s=0.2)
+SLOWER = Pace(poll_s=0.2, tick_s=0.2, answer_timeout_s=3.0)
 SCALED = Thresholds(produced=5_000, kills=2, wipes=1, delivered_share=0.85)
 NEVER = (1_000.0, 1_000.0)
 
