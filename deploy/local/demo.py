@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 PROJECT: Final = "demo"
-GATEWAY: Final = "gateway1"
+PREPARE: Final = REPOSITORY / "deploy/local/prepare.py"
 START_S: Final = 60.0
 STOP_S: Final = 15.0
 SAMPLES: Final = {"Modbus": "meter1/counter", "OPC UA": "ahu1/counter", "MQTT": "room1/counter"}
@@ -58,7 +58,7 @@ class Demo:
         """Start a process of ours; what it writes goes to `<name>.log`."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, *arguments],
                 cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -68,19 +68,12 @@ class Demo:
         pids = {one: process.pid for one, process in self.running.items()}
         (self.folder / "running.json").write_text(json.dumps(pids))
 
-    def ask(self, *arguments: str) -> str:
-        """Run a command of ours and give what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=START_S,
-            check=False,
-        )
-        if done.returncode:
-            raise DemoFailed(f"{' '.join(arguments[:2])}: {done.stderr.strip()}")
-        return done.stdout.strip()
+    def has_ended_well(self, name: str) -> bool:
+        """Tell whether a process that has an end came to it."""
+        if self.running[name].poll() != 0:
+            return False
+        del self.running[name]
+        return True
 
     def wait(self, what: str, is_true: Callable[[], bool]) -> None:
         """Wait until something is true; fail when it takes too long or a process ends."""
@@ -95,14 +88,15 @@ class Demo:
     def check_alive(self) -> None:
         """Fail with the last lines of its log when a process has ended by itself."""
         for name, process in self.running.items():
-            if process.poll() is not None:
+            ended = process.poll()
+            if ended if name == "prepare" else ended is not None:
                 log = self.folder / f"{name}.log"
                 last = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
                 raise DemoFailed(f"{name} ended by itself ({process.returncode}); {log}:\n{last}")
 
     def end(self) -> None:
         """Stop all processes, the gateway first, so that nothing is read that cannot be sent."""
-        for name in ("gateway", "building", "central"):
+        for name in ("prepare", "gateway", "building", "central"):
             process = self.running.pop(name, None)
             if process is not None:
                 _end(process)
@@ -173,25 +167,27 @@ def _gone(pid: int) -> None:
 def _run(demo: Demo) -> int:
     demo.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     started_s = time.monotonic()
-    data = demo.folder / "central"
     truth = demo.folder / "truth"
     (truth / "building.json").unlink(missing_ok=True)
-    _say("starting the building (Modbus, OPC UA, MQTT) and central …")
+    _say("starting central and the building (Modbus, OPC UA, MQTT) …")
     ports = ("--link-port", str(demo.port + 1), "--enrol-port", str(demo.port + 2))
-    demo.start("central", "central", "all", "--data", str(data), "--port", str(demo.port), *ports)
+    data = ("--data", str(demo.folder / "central"), "--port", str(demo.port))
+    demo.start("central", "-m", "central", "all", *data, *ports)
     devices = demo.folder / "devices.yaml"
-    demo.start("building", "protocols.simulated", "--truth", str(truth), "--config", str(devices))
-    demo.wait("central is not ready", lambda: _is_ready(demo))
-    _say("central is up: making the project, its key and the gateway …")
-    key = _key(demo, data)
-    demo.wait("the building is not ready", (truth / "building.json").exists)
+    where = ("--truth", str(truth), "--config", str(devices))
+    demo.start("building", "-m", "protocols.simulated", *where)
+    folder = ("--folder", str(demo.folder), "--port", str(demo.port))
+    demo.start("prepare", str(PREPARE), *folder)
+    demo.wait("no project", lambda: demo.has_ended_well("prepare"))
+    _say("central has the project and the gateway's certificate")
+    demo.wait("no building", (truth / "building.json").exists)
     _configure(demo, devices)
-    _enrol(demo, data)
-    demo.start("gateway", "edge", "run", "--config", str(demo.config))
+    demo.start("gateway", "-m", "edge", "run", "--config", str(demo.config))
     _say("the gateway reads; waiting for live values …")
+    key = (demo.folder / "key").read_text().strip()
     _wait_for_values(demo, key)
     env = _write_env(demo, key, truth)
-    token = demo.ask("central", "login", "--data", str(data), "--project", PROJECT)
+    token = (demo.folder / "login").read_text().strip()
     _say(f"live after {time.monotonic() - started_s:.1f} s; data in {demo.folder}; Ctrl-C ends it")
     print(f"ready: {demo.url}/login?token={token}", flush=True)
     print(f"env: {env}", flush=True)
@@ -203,29 +199,6 @@ def _run(demo: Demo) -> int:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _is_ready(demo: Demo) -> bool:
-    return _fetched(f"{demo.url}/readyz") is not None
-
-
-def _key(demo: Demo, data: Path) -> str:
-    demo.ask("central", "setup", "--data", str(data), "--project", PROJECT, "--site", "main")
-    kept = demo.folder / "key"
-    if not kept.exists():
-        key = demo.ask(
-            "central", "key", "--data", str(data), "--project", PROJECT, "--name", "demo"
-        )
-        _write_private(kept, key)
-    return kept.read_text().strip()
-
-
-def _enrol(demo: Demo, data: Path) -> None:
-    if (demo.config.parent / "data" / "identity.pem").exists():
-        return
-    place = ("--project", PROJECT, "--site", "main", "--gateway", GATEWAY)
-    code = demo.ask("central", "enrol", "--data", str(data), *place)
-    demo.ask("edge", "enrol", "--config", str(demo.config), "--code", code)
 
 
 def _configure(demo: Demo, devices: Path) -> None:
