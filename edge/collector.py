@@ -120,6 +120,7 @@ class DeviceTask:
                     delivery.done,
                 )
             )
+        raise LinkLost("the device ended its subscription")
 
     def _named(self, columns: Any) -> NDArray[np.int32]:
         named: NDArray[np.int32] = self.series[columns.series]
