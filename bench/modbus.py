@@ -1,7 +1,6 @@
-"""Stage `modbus`: CPU of polling five devices of 120 float32, our driver against pymodbus.
+"""Stage `modbus`: CPU of polling ten devices of 120 float32, our driver against pymodbus.
 
-Both sides make the same requests over five connections at once (as many Modbus devices as the
-simulated building has) and end with the same `Columns`. The server runs in a process of its own
+Both sides make the same requests over ten connections at once, a gateway of 1,200 points, and end with the same `Columns`. The server runs in a process of its own
 (`python -m bench.modbus`), so its cost is not counted. A blocking socket makes the same requests
 and throws the answers away: what the kernel alone costs (`socket_us_per_1000`), on both sides.
 """
@@ -29,7 +28,7 @@ from shared.columns import Columns
 from shared.model import Point
 
 HOST: Final = "127.0.0.1"
-DEVICES: Final = 5
+DEVICES: Final = 10
 POINTS: Final = 120
 REQUESTS: Final = ((0, 124), (124, 116))
 WIRE_BYTES: Final = len(REQUESTS) * (12 + 9) + 4 * POINTS

@@ -31,9 +31,9 @@ class Columns:
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths."""
-        lengths = {len(self.series), len(self.observed_at), len(self.value), len(self.quality)}
-        if len(lengths) != 1:
-            msg = f"columns differ in length: {sorted(lengths)}"
+        lengths = len(self.series), len(self.observed_at), len(self.value), len(self.quality)
+        if lengths.count(lengths[0]) != 4:
+            msg = f"columns differ in length: {lengths}"
             raise ValueError(msg)
 
     def __len__(self) -> int:

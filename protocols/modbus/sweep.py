@@ -42,7 +42,8 @@ class Sweep:
         for block in refused:
             await self._isolate(block)
         self._plan.tidy()
-        await self._retry_hole()
+        if self._plan.holes:
+            await self._retry_hole()
 
     async def _isolate(self, block: Block) -> None:
         """Halve a refused block until what the device does not know is alone."""

@@ -17,7 +17,7 @@ def test_columns_have_the_documented_types() -> None:
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"differ in length: \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"differ in length: \(2, 1, 1, 1\)"):
         Columns.of([1, 2], [1], [1.0], [0])
 
 
