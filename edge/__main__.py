@@ -10,8 +10,8 @@ import typer
 import uvloop
 
 from edge import asking, enrolment, gateway
-from edge.segments import OutboxError
 from edge.settings import GatewayConfig, load
+from edge.sqlite import OutboxError
 from shared import logs
 from shared.clock import SystemClock
 from shared.errors import SettingsError, SpineError

@@ -10,8 +10,8 @@ from http.client import HTTPConnection
 from typing import Any, Final
 
 from edge.recovery import FILE_NAME, read_outbox
-from edge.segments import OutboxHeld
 from edge.settings import GatewayConfig, HealthSettings
+from edge.sqlite import OutboxHeld
 
 TIMEOUT_S: Final = 5.0
 ANSWER_BYTES: Final = 4 * 1024 * 1024

@@ -18,8 +18,8 @@ from edge.holes import Gap, GapReason, Holes
 from edge.ledger import Dues
 from edge.outbox import Outbox
 from edge.sealed import Draft
-from edge.segments import OutboxFull
 from edge.settings import OutboxSection
+from edge.sqlite import OutboxFull
 from edge.tail import Tail
 from shared.backoff import Backoff
 from shared.batch import encode, encode_events
@@ -235,17 +235,18 @@ class Intake:
     async def _commit_in_the_end(
         self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None
     ) -> None:
-        backoff = Backoff(base_s=0.5, cap_s=10.0)
+        backoff: Backoff | None = None
         while True:
             try:
                 await self._outbox.commit(drafts, tail, tokens)
             except OutboxFull as error:
-                if backoff.failures == 0:
+                if backoff is None:
+                    backoff = Backoff(base_s=0.5, cap_s=10.0)
                     _log.warning("readings wait in memory", error=str(error))
                 await asyncio.sleep(backoff.next_s())
                 await self._outbox.flush(now=True)
             else:
-                if backoff.failures:
+                if backoff is not None:
                     _log.info("readings are committed again", tries=backoff.failures)
                 return
 
@@ -294,5 +295,9 @@ def _portions(columns: Columns) -> Iterator[Columns]:
     if columns.texts:
         longest = max(map(len, columns.texts.values()))
         rows = max(1, min(rows, TEXT_PORTION // max(1, longest)))
-    for start in range(0, len(columns), max(1, rows)):
+    if rows == len(columns):
+        if rows:
+            yield columns
+        return
+    for start in range(0, len(columns), rows):
         yield columns.take(np.arange(start, min(start + rows, len(columns))))

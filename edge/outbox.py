@@ -15,8 +15,9 @@ from edge.clean import FUTURE_US, PAST_US
 from edge.holes import Gap, GapReason, dropped
 from edge.index import Epoch, Index
 from edge.sealed import Draft, Found, Sealed
-from edge.segments import OutboxDamaged, OutboxError, OutboxFull, SegmentFile
+from edge.segments import SegmentFile
 from edge.settings import OutboxSection
+from edge.sqlite import OutboxDamaged, OutboxError, OutboxFull
 from edge.tail import Tail
 from shared.batch import decode, encode_events
 from shared.clock import MICROSECONDS, Clock
@@ -70,8 +71,8 @@ class Outbox:
         async with self._changing:
             points = self.tail.point_set
             packed = msgpack.packb(points.rows(), use_bin_type=True)
-            await self._call(lambda: self._file.keep_point_set(points.hash, packed))
-            self.index.begin(await self._call(lambda: self._file.begin_epoch(epoch)))
+            await self._called(lambda: self._file.keep_point_set(points.hash, packed))
+            self.index.begin(await self._called(lambda: self._file.begin_epoch(epoch)))
             await self._checkpoint()
 
     async def commit(self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None) -> None:
@@ -84,7 +85,7 @@ class Outbox:
     async def _commit(self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None) -> None:
         async with self._changing:
             row, seq = self.index.current.row, self.index.next_seq
-            await self._call(lambda: self._file.append(row, seq, drafts, tokens))
+            await self._called(lambda: self._file.append(row, seq, drafts, tokens))
             self.tail = tail
             self.index.noted(drafts)
             self.committed.set()
@@ -94,7 +95,7 @@ class Outbox:
     async def _checkpoint(self, *, stopped: bool = False) -> None:
         upto = self.index.next_id - 1
         body = self.tail.pack({"stopped": stopped, "index": self.index.pack()})
-        await self._call(lambda: self._file.write_tail(upto, body))
+        await self._called(lambda: self._file.write_tail(upto, body))
         self._upto = upto
 
     async def _try(self, tidying: Coroutine[Any, Any, None]) -> None:
@@ -121,7 +122,7 @@ class Outbox:
                 leaving = {row.epoch: (told.seqs, gone[row.epoch]) for row, told in due}
                 return self.tail.pack({"stopped": False, "index": self.index.pack(leaving)})
 
-            gone = await self._call(lambda: self._file.settle(due, upto, tail_after))
+            gone = await self._called(lambda: self._file.settle(due, upto, tail_after))
             self._upto = upto
             self.index.deleted(due, gone)
 
@@ -216,7 +217,7 @@ class Outbox:
                 return
             others = SeqSet(epoch.kept.ranges())
             others.discard(segment.seq, segment.seq)
-            held = await self._call(lambda: self._file.held(epoch.row, others.ranges()))
+            held = await self._called(lambda: self._file.held(epoch.row, others.ranges()))
             count = max(0, epoch.readings - held)
             points = await self.point_set(segment.point_set) or self.tail.point_set
             from_us, to_us = await self._times_about(segment)
@@ -251,7 +252,7 @@ class Outbox:
         upto = self.index.next_id - 1
         packed = self.index.pack({row.epoch: (seqs, readings)})
         tail = (upto, self.tail.pack({"stopped": False, "index": packed}))
-        await self._call(lambda: self._file.drop(row, seqs, readings, event, tail))
+        await self._called(lambda: self._file.drop(row, seqs, readings, event, tail))
         self._upto = upto
         self.index.dropped(row.epoch, seqs, readings)
         self.index.noted([draft])
@@ -318,9 +319,11 @@ async def _uncut(work: Coroutine[Any, Any, Result]) -> Result:
     cut: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.wait([task])
+            await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cut = error
+        except Exception:  # noqa: BLE001 - it is raised below, if nobody is told otherwise
+            break
     if cut is not None:
         if not task.cancelled() and task.exception() is not None:
             _log.warning(

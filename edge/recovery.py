@@ -20,8 +20,9 @@ from edge.ledger import Ledger
 from edge.outbox import Outbox
 from edge.salvage import Salvage
 from edge.sealed import Draft, Found
-from edge.segments import OutboxDamaged, SegmentFile, suspect_of
+from edge.segments import SegmentFile, suspect_of
 from edge.settings import OutboxSection
+from edge.sqlite import OutboxDamaged
 from edge.tail import Tail
 from shared.batch import decode, encode_events
 from shared.clock import MICROSECONDS, Clock

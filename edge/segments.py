@@ -1,42 +1,28 @@
 """The outbox's SQLite file: sealed segments on disk, in one connection, every commit synced.
 
-This module, with `edge.salvage` for files that are damaged, is the only one that knows SQLite. It
-blocks; `edge.outbox` calls it from a thread.
+It blocks; `edge.outbox` calls it from a thread. With `edge.segment_reads`, `edge.salvage` (files
+that are damaged) and `edge.sqlite` (its errors) it is all that knows SQLite.
 Source for the settings: SQLite documentation, "PRAGMA synchronous" and "Write-Ahead Logging".
 """
 
-from bisect import bisect_right, insort
+from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
-from hashlib import sha256
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import Final, Self, cast
+from typing import Final
 
 import apsw
 
 from edge.salvage import Salvage
-from edge.sealed import AS_READ, COLUMNS, Draft, EpochRow, Found, Sealed, crc_of, found_of
-from shared.errors import SpineError
+from edge.sealed import COLUMNS, Draft, EpochRow, Found, crc_of
+from edge.segment_reads import SegmentReads
+from edge.sqlite import OutboxDamaged, OutboxFull, translated
 from shared.link import Range, Settled
 from shared.model import Kind
 from shared.seqs import SeqSet
-
-__all__ = [
-    "Draft",
-    "EpochRow",
-    "Found",
-    "OutboxBroken",
-    "OutboxDamaged",
-    "OutboxError",
-    "OutboxFull",
-    "OutboxHeld",
-    "Sealed",
-    "SegmentFile",
-    "suspect_of",
-]
 
 FORMAT: Final = 1
 
@@ -52,27 +38,7 @@ SAFE_SQLITE: Final = (3, 51, 3)
 """Older SQLite can lose commits when several connections check-point (its 3.51.3 notes)."""
 
 
-class OutboxError(SpineError):
-    """The outbox file cannot be used as asked."""
-
-
-class OutboxHeld(OutboxError):
-    """Another process has the file: the gateway is running."""
-
-
-class OutboxFull(OutboxError):
-    """The disk has no room; nothing was written, and it can be tried again."""
-
-
-class OutboxBroken(OutboxError):
-    """The disk failed to write or sync; the file must be opened afresh before it is trusted."""
-
-
-class OutboxDamaged(OutboxError):
-    """The file is not a sound outbox."""
-
-
-class SegmentFile:
+class SegmentFile(SegmentReads):
     """The open file. Not safe for two calls at once; its owner takes turns."""
 
     def __init__(self, path: Path, synchronous: str = "FULL") -> None:
@@ -82,11 +48,10 @@ class SegmentFile:
         `OutboxHeld`, `OutboxDamaged` or `OutboxFull`.
         """
         self._path = path
-        self._bases: list[tuple[int, int]] = []
-        with _translated():
-            self._db = apsw.Connection(str(path))
+        with translated():
+            super().__init__(apsw.Connection(str(path)))
         try:
-            with _translated():
+            with translated():
                 self._prepare(synchronous)
         except BaseException:
             self._db.close(force=True)
@@ -110,20 +75,10 @@ class SegmentFile:
             raise OutboxDamaged(msg)
         self._bases = sorted((row.base, row.epoch) for row in self.epochs())
 
-    def close(self) -> None:
-        """Close the file; what was committed stays."""
-        self._db.close(force=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @contextmanager
     def _committing(self) -> Iterator[None]:
         """Commit what the block does, or nothing of it."""
-        with _translated():
+        with translated():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -228,17 +183,6 @@ class SegmentFile:
             self._insert(owner, seq, [draft], None)
             self._write_tail(*tail)
 
-    def held(self, row: EpochRow, seqs: Sequence[Range]) -> int:
-        """Count the readings in these segments of an epoch."""
-        query = (
-            "SELECT coalesce(sum(count), 0) FROM segments"
-            " WHERE id BETWEEN ? AND ? AND kind <> 'events'"
-        )
-        with _translated():
-            return sum(
-                self._one(query, (row.base + first, row.base + last)) for first, last in seqs
-            )
-
     def _delete(self, base: int, seqs: Range) -> int:
         rows = self._db.execute(
             "DELETE FROM segments WHERE id BETWEEN ? AND ? RETURNING kind, count",
@@ -254,81 +198,10 @@ class SegmentFile:
     def _write_tail(self, upto: int, tail: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO tail VALUES (1, ?, ?)", (upto, tail))
 
-    def tail(self) -> tuple[int, bytes] | None:
-        """Give the tail and the id it covers, if one was ever written."""
-        with _translated():
-            row = self._db.execute("SELECT upto, body FROM tail").fetchone()
-        if row is None:
-            return None
-        upto, body = row
-        if not isinstance(upto, int) or not isinstance(body, bytes):
-            raise OutboxDamaged("the outbox file is damaged: its tail is none")
-        return upto, body
-
-    def epochs(self) -> list[EpochRow]:
-        """List all epochs."""
-        with _translated():
-            rows = self._db.execute(
-                "SELECT epoch, base, settled, dropped, delivered, collapsed, quarantined"
-                " FROM epochs"
-            ).fetchall()
-        if not all(isinstance(value, int) for row in rows for value in row):
-            raise OutboxDamaged("the outbox file is damaged: an epoch is none")
-        return [EpochRow(*cast("tuple[int, int]", row)) for row in rows]
-
     def distrust(self) -> None:
         """Note beside the file that it was found damaged: the next start mends it."""
         with suppress(OSError):
             suspect_of(self._path).touch()
-
-    def check(self) -> None:
-        """Read the whole file; raises `OutboxDamaged` where its structure is not sound."""
-        with _translated():
-            found = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if found != ("ok",):
-            raise OutboxDamaged(f"the outbox file is damaged: {found}")
-
-    def after(
-        self, id_: int, below: int, limit: int, *, readings_only: bool = False
-    ) -> Iterator[Found]:
-        """Yield the segments with `id_` < id < `below` by id, at most `limit`, sound or not."""
-        wanted = " AND kind <> 'events'" if readings_only else ""
-        with _translated():
-            rows = self._db.execute(
-                f"SELECT {AS_READ} FROM segments"  # noqa: S608 - constant column list
-                f" WHERE id > ? AND id < ?{wanted} ORDER BY id LIMIT ?",
-                (id_, below, limit),
-            )
-            for row in rows:
-                yield found_of(row, self._name_of(row[0]))
-
-    def _name_of(self, id_: int) -> tuple[int, int]:
-        at = bisect_right(self._bases, (id_, 2**63)) - 1
-        if at < 0:
-            raise OutboxDamaged(f"segment {id_} belongs to no epoch")
-        base, epoch = self._bases[at]
-        return epoch, id_ - base
-
-    def check_place(self, row: EpochRow, seq: int) -> None:
-        """Look whether a segment lies where it belongs; raises `OutboxDamaged` if it does not."""
-        with _translated():
-            found = self._db.execute(
-                "SELECT epoch, seq FROM segments WHERE id = ?", (row.base + seq,)
-            ).fetchone()
-        if found != (row.epoch, seq):
-            msg = f"the outbox file is damaged: {found} where {row.epoch}/{seq} belongs"
-            raise OutboxDamaged(msg)
-
-    def times_about(self, id_: int) -> list[tuple[int, int]]:
-        """Give first and last time of a segment and of its neighbours, as far as they are there."""
-        with _translated():
-            return list(
-                self._db.execute(
-                    "SELECT CAST(t0 AS INTEGER), CAST(t1 AS INTEGER) FROM segments"
-                    " WHERE id BETWEEN ? AND ?",
-                    (id_ - 1, id_ + 1),
-                )
-            )
 
     def refuse(self, epoch: int, seq: int, code: str, detail: str, at_us: int) -> None:
         """Note that central refused a batch, and why."""
@@ -343,30 +216,10 @@ class SegmentFile:
                 (REFUSALS_KEPT,),
             )
 
-    def refusals(self, limit: int) -> list[tuple[int, int, str, str, int]]:
-        """List the newest refusals: epoch, seq, code, detail, time."""
-        with _translated():
-            rows = self._db.execute(
-                "SELECT * FROM refused ORDER BY at_us DESC LIMIT ?", (limit,)
-            ).fetchall()
-        return cast("list[tuple[int, int, str, str, int]]", rows)
-
     def keep_point_set(self, hash_: bytes, points: bytes) -> None:
         """Keep a point set for as long as the file lives."""
         with self._committing():
             self._db.execute("INSERT OR REPLACE INTO point_sets VALUES (?, ?)", (hash_, points))
-
-    def point_set(self, hash_: bytes) -> bytes | None:
-        """Give a kept point set; raises `OutboxDamaged` if it is not what its hash says."""
-        with _translated():
-            row = self._db.execute(
-                "SELECT points FROM point_sets WHERE hash = ?", (hash_,)
-            ).fetchone()
-        if row is None:
-            return None
-        if not isinstance(row[0], bytes) or sha256(row[0]).digest() != hash_:
-            raise OutboxDamaged("the outbox file is damaged: wrong checksum of a point set")
-        return row[0]
 
     def take_over(self, salvage: Salvage) -> dict[int, SeqSet]:
         """Write what can be read of a damaged file into this new one; tell which batches.
@@ -402,25 +255,15 @@ class SegmentFile:
 
     def as_one_file(self) -> None:
         """Bring all into the file itself, without a WAL beside it, so that it can be renamed."""
-        with _translated():
+        with translated():
             self._db.execute("PRAGMA journal_mode=DELETE").fetchall()
-
-    def used_bytes(self) -> int:
-        """Tell how much of the file holds something."""
-        with _translated():
-            pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
-            return pages * self._one("PRAGMA page_size")
 
     def _give_back_space(self) -> None:
         # After an outage the file gives its space back, a little at a time so that commits go on.
         # On a full disk even that takes room; nothing depends on it.
-        with suppress(OutboxFull), _translated():
+        with suppress(OutboxFull), translated():
             if self._one("PRAGMA freelist_count") > 2_048:
                 self._db.execute("PRAGMA incremental_vacuum(512)").fetchall()
-
-    def _one(self, query: str, values: tuple[int, ...] = ()) -> int:
-        row = self._db.execute(query, values).fetchone()
-        return 0 if row is None else int(row[0])
 
 
 def suspect_of(path: Path) -> Path:
@@ -431,43 +274,3 @@ def suspect_of(path: Path) -> Path:
 def _portions(found: Iterator[Found]) -> Iterator[list[Found]]:
     while portion := list(islice(found, SAVED_AT_ONCE)):
         yield portion
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except apsw.Error as error:
-        raise _meaning(error) from error
-    except UnicodeDecodeError as error:
-        raise OutboxDamaged(f"the outbox file is damaged: {error}") from error
-
-
-def _meaning(error: apsw.Error) -> Exception:
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return OutboxHeld("the outbox is held by a running gateway: ask it, or stop it")
-    if isinstance(error, apsw.FullError):
-        return OutboxFull("the disk is full: free some space; nothing was lost")
-    if isinstance(error, _DAMAGE) or getattr(error, "extendedresult", 0) in _UNREADABLE:
-        return OutboxDamaged(f"the outbox file is damaged: {error}")
-    if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError):
-        return OutboxBroken(f"the outbox file cannot be opened for writing: {error}")
-    if isinstance(error, apsw.IOError):
-        return OutboxBroken(f"the disk failed: {error}")
-    return error
-
-
-_DAMAGE: Final = (
-    apsw.CorruptError,
-    apsw.NotADBError,
-    apsw.FormatError,
-    # All statements are fixed: if one does not fit, the schema or a row is not what we wrote.
-    apsw.SQLError,
-    apsw.ConstraintError,
-    apsw.MismatchError,
-)
-_UNREADABLE: Final = (
-    apsw.SQLITE_IOERR_READ,
-    apsw.SQLITE_IOERR_SHORT_READ,
-    apsw.SQLITE_IOERR_CORRUPTFS,
-)

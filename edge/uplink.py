@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from edge.clockstate import clock_state
 from edge.holes import GapReason
 from edge.outbox import Outbox
-from edge.segments import Sealed
+from edge.sealed import Sealed
 from edge.window import Window
 from shared import link
 from shared.backoff import Backoff

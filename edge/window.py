@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge.segments import Sealed
+from edge.sealed import Sealed
 from shared.link import Accepted, Settled
 from shared.seqs import SeqSet
 

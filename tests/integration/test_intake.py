@@ -16,8 +16,8 @@ from edge.holes import GapReason
 from edge.intake import Answer, Intake, Silence
 from edge.outbox import Outbox
 from edge.recovery import open_outbox
-from edge.segments import OutboxFull
 from edge.settings import OutboxSection
+from edge.sqlite import OutboxFull
 from shared.batch import decode, decode_events
 from shared.columns import Columns, concatenate
 from shared.model import Kind, Point, PointSet

@@ -11,8 +11,8 @@ from edge.holes import GapReason
 from edge.outbox import Outbox
 from edge.recovery import FILE_NAME, open_outbox, read_outbox
 from edge.sealed import Sealed
-from edge.segments import OutboxHeld
 from edge.settings import OutboxSection
+from edge.sqlite import OutboxHeld
 from shared.batch import decode
 from shared.clock import SystemClock
 from tests.integration.outbox_kit import (
@@ -185,7 +185,8 @@ async def test_a_second_process_is_told_that_the_outbox_is_held(tmp_path: Path) 
     outbox = await opened(tmp_path, 1)
     await commit(outbox, 5, START_US)
     script = (
-        "import sys; from pathlib import Path; from edge.segments import *\n"
+        "import sys; from pathlib import Path\n"
+        "from edge.segments import SegmentFile; from edge.sqlite import OutboxHeld\n"
         "try: SegmentFile(Path(sys.argv[1]))\n"
         "except OutboxHeld as error: print(error)"
     )

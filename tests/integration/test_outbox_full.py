@@ -11,7 +11,7 @@ import pytest
 from edge.holes import GapReason
 from edge.outbox import Outbox
 from edge.recovery import FILE_NAME, read_outbox
-from edge.segments import OutboxFull
+from edge.sqlite import OutboxFull
 from tests.integration.outbox_kit import (
     ALL,
     START_US,

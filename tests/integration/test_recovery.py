@@ -14,7 +14,7 @@ from edge.holes import GapReason
 from edge.outbox import Outbox
 from edge.recovery import FILE_NAME, MADE_NAME, open_outbox, read_outbox
 from edge.sealed import Sealed
-from edge.segments import OutboxDamaged, OutboxFull
+from edge.sqlite import OutboxDamaged, OutboxFull
 from shared.batch import decode
 from shared.model import Kind, Point, PointSet
 from tests.integration.outbox_kit import (
