@@ -1,8 +1,9 @@
 """Stage `modbus`: CPU of polling ten devices of 120 float32, our driver against pymodbus.
 
-Both sides make the same requests over ten connections at once, a gateway of 1,200 points, and end with the same `Columns`. The server runs in a process of its own
-(`python -m bench.modbus`), so its cost is not counted. A blocking socket makes the same requests
-and throws the answers away: what the kernel alone costs (`socket_us_per_1000`), on both sides.
+Both sides make the same requests over ten connections at once, a gateway of 1,200 points, and end
+with the same `Columns`. The server runs in a process of its own (`python -m bench.modbus`), so its
+cost is not counted. A blocking socket makes the same requests and throws the answers away: what the
+kernel alone costs (`socket_us_per_1000`), on both sides.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""The central platform: six modules from the gateway's link to history, live values and management."""
+"""The central platform: six modules from the gateway's link to history and management."""

@@ -101,7 +101,8 @@ def routes(feed: LatestFeed, most_clients: int, metrics: EgressMetrics) -> APIRo
         websocket: WebSocket,
         project: ProjectSlug,
         caller: ProjectCaller,
-        keys: Annotated[list[str], Query(alias="key", max_length=MAX_KEYS)] = [],  # noqa: B006
+        # FastAPI copies the default.
+        keys: Annotated[list[str], Query(alias="key", max_length=MAX_KEYS)] = [],  # noqa: B006 - see above
         prefix: Annotated[str, Query(max_length=KEY_LENGTH)] = "",
     ) -> None:
         """Send the latest values of the selected points as they change."""

@@ -152,7 +152,7 @@ def _repeat(entry: Entry) -> Iterator[Window]:
 
 def _by_chance(chance: Chance, faults: Sequence[Fault], seed: str) -> Iterator[Window]:
     # S311: the seed makes a run repeatable; nothing secret.
-    rng = random.Random(f"{seed}/faults")  # noqa: S311
+    rng = random.Random(f"{seed}/faults")  # noqa: S311 - seeded on purpose
     end_s = 0.0
     while True:
         start_s = end_s + rng.expovariate(1 / chance.mean_gap_s)

@@ -43,7 +43,7 @@ class Recording:
         columns = zip(*(map(float, line) for line in lines), strict=True)
         days = len(lines) // STEPS_A_DAY
         # S311: the seed makes a building repeatable; nothing secret.
-        first_row = random.Random(f"{seed}/day").randrange(days) * STEPS_A_DAY  # noqa: S311
+        first_row = random.Random(f"{seed}/day").randrange(days) * STEPS_A_DAY  # noqa: S311 - seeded
         return cls(dict(zip(names, columns, strict=True)), first_row, len(lines))
 
     def place(self, replayed_us: int) -> Place:
