@@ -6,7 +6,7 @@ is a device told that its delivery is safe. When the queue is full, whoever brin
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgpack
@@ -35,6 +35,9 @@ WAITING_READINGS: Final = 50_000
 WAITING_ITEMS: Final = 10_000
 """The most answers and silences that wait for a commit; whoever brings more waits."""
 
+SEALED_AT_ONCE: Final = 2_000
+"""So few readings are sealed faster than a thread can be asked to do it."""
+
 EVENTS_PORTION: Final = 512 * 1024
 """About how many bytes of gap events go into one batch: half of what a batch may carry."""
 
@@ -60,7 +63,7 @@ class Silence:
     """A device did not answer, or was not asked: a hole opens for its points.
 
     `missed` polls were due and not made. Where `told` is set, each point also gets one bad reading
-    that says so, with this reason, now.
+    that says so, with this reason, at `at_us`; the intake sets that to when the news came.
     """
 
     device: str
@@ -68,6 +71,7 @@ class Silence:
     reason: GapReason
     missed: int | None = None
     told: Reason | None = None
+    at_us: int = 0
 
 
 @dataclass(slots=True)
@@ -112,7 +116,9 @@ class Intake:
 
     async def silence(self, silence: Silence) -> None:
         """Bring the news that nothing was read; waits while the queue is full."""
-        await self._put_in(silence, _readings_in(silence))
+        # Stamped as it is noticed: a device may answer again before this is committed.
+        stamped = replace(silence, at_us=silence.at_us or self._clock.now_us())
+        await self._put_in(stamped, _readings_in(stamped))
 
     async def _put_in(self, item: Answer | Silence, readings: int) -> None:
         async with self._changed:
@@ -203,7 +209,8 @@ class Intake:
             if one.tokens:
                 kept = sealing.tokens.setdefault(one.device, (one.tokens_kept, []))
                 kept[1].extend(one.tokens)
-                sealing.tail.remember(one.device, one.tokens, one.tokens_kept)
+                now_us = self._clock.now_us()
+                sealing.tail.remember(one.device, one.tokens, now_us, one.tokens_kept)
 
     def _take_silence(self, sealing: Sealing, silence: Silence) -> None:
         since = sealing.tail.hole_from()[silence.series]
@@ -211,7 +218,7 @@ class Intake:
         self.dues.missed += (silence.missed or 0) * len(silence.series)
         if silence.told is not None:
             count = len(silence.series)
-            at = np.full(count, self._clock.now_us())
+            at = np.full(count, silence.at_us)
             quality = np.full(count, bad(silence.told))
             self._take(sealing, Columns.of(silence.series, at, np.full(count, np.nan), quality))
 
@@ -224,7 +231,10 @@ class Intake:
         sealing.parts.append(cleaned.columns)
 
     async def _commit(self, sealing: Sealing) -> None:
-        drafts = await asyncio.to_thread(_drafts, sealing)
+        if sum(map(len, sealing.parts)) <= SEALED_AT_ONCE and not sealing.gaps:
+            drafts = seal(sealing)
+        else:
+            drafts = await asyncio.to_thread(seal, sealing)
         if drafts:
             tokens = msgpack.packb(sealing.tokens, use_bin_type=True) if sealing.tokens else None
             await self._commit_in_the_end(drafts, sealing.tail, tokens)
@@ -257,7 +267,7 @@ def _readings_in(item: Answer | Silence) -> int:
     return 0 if item.told is None else len(item.series)
 
 
-def _drafts(sealing: Sealing) -> list[Draft]:
+def seal(sealing: Sealing) -> list[Draft]:
     """Seal readings and gaps: one batch of each unless texts or many gaps make it large."""
     points = sealing.tail.point_set.hash
     drafts = [_draft(columns, points) for columns in _portions(concatenate(sealing.parts))]
