@@ -79,7 +79,14 @@ class Index:
                 skip = self._skip.setdefault(settled.epoch, SeqSet())
                 for seqs in settled.seqs:
                     skip.add(*seqs)
-                self._told[settled.epoch] = settled
+                self._told[settled.epoch] = self._newest(settled)
+
+    def _newest(self, settled: Settled) -> Settled:
+        """Choose the newer totals: they only grow, and receipts may come late or twice."""
+        known = self._told.get(settled.epoch) or self.epochs[settled.epoch].row
+        if _sum(known) <= _sum(settled):
+            return settled
+        return settled.model_copy(update={name: getattr(known, name) for name in _TOLD})
 
     def is_anything_due(self) -> bool:
         """Tell whether central settled batches that may still be in the file."""
@@ -179,3 +186,7 @@ class Index:
 def _discard(kept: SeqSet, seqs: Sequence[Range]) -> None:
     for one in seqs:
         kept.discard(*one)
+
+
+def _sum(totals: Settled | EpochRow) -> int:
+    return totals.delivered + totals.collapsed + totals.quarantined

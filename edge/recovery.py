@@ -140,10 +140,10 @@ def _check_places(file: SegmentFile, index: Index) -> None:
 
 
 def _absorbed(tail: Tail, file: SegmentFile, found: Found, now_us: int) -> Tail:
+    segment = found.segment
     tokens = msgpack.unpackb(found.tokens, raw=False) if found.tokens else {}
     for device, (kept, known) in tokens.items():
-        tail.remember(device, known, kept)
-    segment = found.segment
+        tail.remember(device, known, segment.t1, kept)
     if segment.kind is not Kind.READINGS or not found.is_sound:
         return tail
     if segment.point_set != tail.point_set.hash:

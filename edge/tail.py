@@ -5,7 +5,6 @@ and the hole between the last committed answer and the next one can be declared.
 """
 
 import zlib
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from edge.tokens import Tokens
 from shared.columns import Columns
 from shared.model import PointSet
 from shared.quality import REASON_MASK, Reason
@@ -38,7 +38,7 @@ class Tail:
     last_value: NDArray[np.float64]
     last_quality: NDArray[np.uint16]
     last_text: dict[int, str] = field(default_factory=dict)
-    tokens: dict[str, deque[bytes]] = field(default_factory=dict)
+    tokens: dict[str, Tokens] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, point_set: PointSet, now_us: int) -> "Tail":
@@ -78,15 +78,12 @@ class Tail:
     def copy(self) -> "Tail":
         """Make a tail that can be changed and thrown away without touching this one."""
         arrays: dict[str, Any] = {name: getattr(self, name).copy() for name in _ARRAYS}
-        tokens = {name: deque(kept, kept.maxlen) for name, kept in self.tokens.items()}
+        tokens = {name: known.copy() for name, known in self.tokens.items()}
         return replace(self, **arrays, last_text=dict(self.last_text), tokens=tokens)
 
-    def remember(self, device: str, tokens: Sequence[bytes], kept: int) -> None:
-        """Keep the newest `kept` tokens of a device's committed deliveries."""
-        have = self.tokens.setdefault(device, deque(maxlen=kept))
-        if have.maxlen != kept:
-            have = self.tokens[device] = deque(have, maxlen=kept)
-        have.extend(tokens)
+    def remember(self, device: str, tokens: Sequence[bytes], at_us: int, kept: int) -> None:
+        """Keep the tokens of deliveries committed at `at_us`, at most the newest `kept`."""
+        self.tokens.setdefault(device, Tokens()).add(tokens, at_us, kept)
 
     def moved_to(self, point_set: PointSet, now_us: int) -> "Tail":
         """Carry what is known over to another point set, by key; new points are known since now."""
@@ -113,7 +110,7 @@ class Tail:
             **more,
             "point_set": self.point_set.rows(),
             "texts": self.last_text,
-            "tokens": {name: [kept.maxlen, list(kept)] for name, kept in self.tokens.items()},
+            "tokens": {name: known.pack() for name, known in self.tokens.items()},
             **{name: getattr(self, name).tobytes() for name in _ARRAYS},
         }
         packed: bytes = msgpack.packb(document, use_bin_type=True)
@@ -139,7 +136,7 @@ class Tail:
             raise ValueError(f"damaged tail: {error}") from error
         tail = cls(point_set, **arrays)
         tail.last_text = {int(at): str(text) for at, text in texts.items()}
-        tail.tokens = {name: deque(known, maxlen=kept) for name, (kept, known) in tokens.items()}
+        tail.tokens = {name: Tokens.unpack(known) for name, known in tokens.items()}
         return tail, document
 
 

@@ -208,5 +208,5 @@ class MqttDriver:
 def driver_type() -> DriverType:
     """Describe the driver to the registry."""
     return DriverType(
-        "mqtt", MqttDevice, MqttPoint, MqttDriver, pushes=True, tokens_kept=2 * MAX_IN_FLIGHT
+        "mqtt", MqttDevice, MqttPoint, MqttDriver, pushes=True, tokens_kept=20 * MAX_IN_FLIGHT
     )

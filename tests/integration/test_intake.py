@@ -397,3 +397,20 @@ async def test_flags_are_added_to_what_is_committed(tmp_path: Path) -> None:
     (batch,) = await outbox.fetch(0, ALL, 9)
     assert decode(batch.body).quality.tolist() == [Flag.CLOCK_UNSYNCHRONISED]
     await outbox.close()
+
+
+async def test_an_answer_soon_after_the_silence_keeps_its_time_and_its_repeats(
+    tmp_path: Path,
+) -> None:
+    # Found by `make chaos`: a device fell silent and answered again within one commit window.
+    async with running(tmp_path, section=OutboxSection(commit_window_s=30)) as gateway:
+        gateway.clock.at_us = START_US + 500
+        told_so = Silence("device", EVERY, GapReason.DEVICE_DOWN, 1, Reason.LINK_DOWN)
+        await gateway.intake.silence(told_so)
+        await gateway.intake.answer(reading(START_US + 700, 0))
+        await gateway.intake.answer(reading(START_US + 800, 0))
+        gateway.clock.at_us = START_US + 900
+        await gateway.intake.flushed()
+        columns = await gateway.readings()
+        good = columns.quality == 0
+        assert columns.observed_at[good].tolist() == [START_US + 700, START_US + 800]

@@ -124,3 +124,15 @@ def test_hello_names_no_more_than_it_may_and_the_newest() -> None:
     pending = index.pending()
     assert len(pending) == 10_000
     assert pending[-1][0] == 20_000 - 10_049
+
+
+def test_an_older_receipt_that_comes_late_does_not_lower_the_totals() -> None:
+    # The chaos proxy swaps frames: the older totals must not be the last word.
+    index = begun(7, 50, 3, 4)
+    index.settle([told(7, 7, (1, 1))])
+    index.settle([told(7, 3, (0, 0))])
+    index.deleted(index.due(), {7: 7})
+    assert index.ledger() == Ledger(7, 7, 0, 0, pending=0, gaps=0)
+    index.settle([told(7, 3, (0, 0))])  # and once more, when all is done
+    index.deleted(index.due(), {7: 0})
+    assert index.ledger().imbalance() == 0

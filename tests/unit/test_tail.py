@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.tail import Tail
+from edge.tokens import KEPT_US, Tokens
 from shared.columns import Columns
 from shared.model import Point, PointSet
 from shared.quality import Reason, bad
@@ -28,7 +29,7 @@ def full_tail(count: int = 4) -> Tail:
     quality = [bad(Reason.LINK_DOWN) if row % 2 else 0 for row in rows]
     value = [math.nan if row % 2 else -0.0 for row in rows]
     tail.absorb(Columns.of(rows, at, value, quality, {0: "on"}))
-    tail.remember("sensor", [b"a", b"b", b"c"], 2)
+    tail.remember("sensor", [b"a", b"b", b"c"], NOW_US, 2)
     return tail
 
 
@@ -61,7 +62,7 @@ def test_a_packed_tail_comes_back_with_what_was_packed_with_it() -> None:
     back, rest = Tail.unpack(tail.pack({"stopped": True, "index": [[1, [[0, 3]], 9]]}))
     assert same(back, tail)
     assert rest == {"stopped": True, "index": [[1, [[0, 3]], 9]]}
-    back.remember("sensor", [b"d"], 2)
+    back.remember("sensor", [b"d"], NOW_US, 2)
     assert list(back.tokens["sensor"]) == [b"c", b"d"]
 
 
@@ -81,15 +82,43 @@ def test_a_copy_changes_alone() -> None:
     tail, packed = full_tail(), full_tail().pack({})
     other = tail.copy()
     other.absorb(Columns.of([0, 1], [NOW_US * 2] * 2, [5.0, 6.0], [0, 0], {1: "y"}))
-    other.remember("sensor", [b"z"], 2)
+    other.remember("sensor", [b"z"], NOW_US, 2)
     assert tail.pack({}) == packed
 
 
 def test_only_the_newest_tokens_are_kept() -> None:
     tail = full_tail()
     assert list(tail.tokens["sensor"]) == [b"b", b"c"]
-    tail.remember("sensor", [b"d"], 5)
+    tail.remember("sensor", [b"d"], NOW_US, 5)
     assert list(tail.tokens["sensor"]) == [b"b", b"c", b"d"]
+
+
+def test_tokens_that_surely_arrived_are_forgotten() -> None:
+    tail = full_tail()
+    tail.remember("sensor", [b"d"], NOW_US + KEPT_US, 5)
+    assert list(tail.tokens["sensor"]) == [b"b", b"c", b"d"]
+    tail.remember("sensor", [b"e"], NOW_US + KEPT_US + 1, 5)
+    assert list(tail.tokens["sensor"]) == [b"d", b"e"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 30)), max_size=30), st.integers(1, 40)
+)
+def test_tokens_are_the_newest_few_of_the_last_while(
+    several: list[tuple[int, int]], kept: int
+) -> None:
+    tokens, at_us = Tokens(), NOW_US
+    model: list[tuple[int, bytes]] = []
+    for seconds, count in several:
+        at_us += seconds * 1_000_000
+        new = [bytes([len(model) % 256, nth]) for nth in range(count)]
+        tokens.add(new, at_us, kept)
+        model += [(at_us, one) for one in new]
+        expected = [one for at, one in model if at >= at_us - KEPT_US - 1_000_000][-kept:]
+        known = list(tokens)
+        assert known == expected[len(expected) - len(known) :]
+        sure = [one for at, one in model if at >= at_us - KEPT_US + 1_000_000][-kept:]
+        assert known[len(known) - len(sure) :] == sure
 
 
 names = st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8)
