@@ -48,7 +48,7 @@ class Hand:
         self._most = settings.batches_in_hand
         self._most_bytes = 2 * max(settings.window_bytes, MAX_BODY_BYTES)
         self._waiting: asyncio.Queue[Batch] = asyncio.Queue(self._most)
-        self._held: dict[bytes, list[Batch]] = {}
+        self._held: dict[bytes, dict[tuple[int, int], Batch]] = {}
         self._learned: set[bytes] = set()
         self._count = 0
         self._bytes = 0
@@ -71,12 +71,12 @@ class Hand:
         except FrameInvalid as error:
             raise SessionEnd(INVALID, str(error)) from error
         except (DatabaseAway, TransactionClash):
-            for batch in self._held.pop(frame.hash, []):
+            for batch in self._held.pop(frame.hash, {}).values():
                 self._let_go(batch)
                 await self._put_off(batch, AWAY_S, "database_away")
             return
         self._learned.add(frame.hash)
-        for batch in self._held.pop(frame.hash, []):
+        for batch in self._held.pop(frame.hash, {}).values():
             self._waiting.put_nowait(batch)
 
     async def work(self) -> None:
@@ -120,9 +120,15 @@ class Hand:
             # The set came while this batch was being looked at.
             self._waiting.put_nowait(batch)
             return
-        is_asked = need.hash in self._held
-        self._held.setdefault(need.hash, []).append(batch)
-        if not is_asked:
+        held = self._held.setdefault(need.hash, {})
+        is_first, name = not held, (batch.epoch, batch.seq)
+        is_resent = name in held
+        if is_resent:
+            self._let_go(batch)
+        else:
+            held[name] = batch
+        # Sent again while it is held: the question or its answer did not arrive.
+        if is_first or is_resent:
             await self._socket.send(need)
 
     def _let_go(self, batch: Batch) -> None:

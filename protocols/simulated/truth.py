@@ -21,7 +21,9 @@ class Lines:
         self._file = path.open("ab", buffering=0)
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Append one line."""
+        """Append one line; after the close nothing leaves the building, and nothing is logged."""
+        if self._file.closed:
+            return
         self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     def close(self) -> None:

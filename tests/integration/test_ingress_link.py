@@ -85,6 +85,19 @@ async def test_a_known_point_set_is_not_asked_for_again(central: Central) -> Non
         assert not any(isinstance(frame, NeedPointSet) for frame in peer.seen)
 
 
+async def test_a_point_set_whose_question_was_lost_is_asked_for_again(central: Central) -> None:
+    gateway = await central.gateway()
+    async with link_peer(central.link_port, gateway.context()) as peer:
+        await peer.hello()
+        batch = readings_batch(SET, 0, [(0, now_us(), 20.5, 0)])
+        await peer.send(batch)
+        await peer.await_frame(NeedPointSet)
+        await peer.send(batch)
+        await send_set(peer)
+        receipt = await settled_of(peer, 7, 0)
+    assert receipt.settled[0].delivered == 1
+
+
 async def test_welcome_tells_what_is_settled_and_a_resent_batch_is_told_again(
     central: Central,
 ) -> None:
