@@ -23,7 +23,7 @@ from edge.sqlite import OutboxFull
 from edge.tail import Tail
 from shared.backoff import Backoff
 from shared.batch import encode, encode_events
-from shared.clock import Clock
+from shared.clock import MICROSECONDS, Clock
 from shared.columns import Columns, concatenate
 from shared.logs import get
 from shared.model import Kind
@@ -209,8 +209,8 @@ class Intake:
             if one.tokens:
                 kept = sealing.tokens.setdefault(one.device, (one.tokens_kept, []))
                 kept[1].extend(one.tokens)
-                now_us = self._clock.now_us()
-                sealing.tail.remember(one.device, one.tokens, now_us, one.tokens_kept)
+                at_us = int(self._clock.monotonic_s() * MICROSECONDS)
+                sealing.tail.remember(one.device, one.tokens, at_us, one.tokens_kept)
 
     def _take_silence(self, sealing: Sealing, silence: Silence) -> None:
         since = sealing.tail.hole_from()[silence.series]

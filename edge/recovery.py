@@ -95,6 +95,7 @@ def _opened(
     except BaseException:
         file.close()
         raise
+    tail.renew_tokens(int(clock.monotonic_s() * MICROSECONDS))
     outbox = Outbox(file, index, tail, clock, settings)
     if not index.epochs:
         return outbox, None
@@ -111,6 +112,7 @@ def _replay(file: SegmentFile, point_set: PointSet, now_us: int) -> tuple[Index,
             tail, rest = Tail.unpack(written[1])
         except ValueError as error:
             raise OutboxDamaged(str(error)) from error
+    tail.renew_tokens(0)
     index = _index(file, rest)
     for found in file.after(upto, 2**62, 2**31):
         # What is not sound is indexed all the same: it is declared when it comes to be sent.
@@ -143,7 +145,7 @@ def _absorbed(tail: Tail, file: SegmentFile, found: Found, now_us: int) -> Tail:
     segment = found.segment
     tokens = msgpack.unpackb(found.tokens, raw=False) if found.tokens else {}
     for device, (kept, known) in tokens.items():
-        tail.remember(device, known, segment.t1, kept)
+        tail.remember(device, known, 0, kept)
     if segment.kind is not Kind.READINGS or not found.is_sound:
         return tail
     if segment.point_set != tail.point_set.hash:

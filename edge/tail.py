@@ -82,8 +82,13 @@ class Tail:
         return replace(self, **arrays, last_text=dict(self.last_text), tokens=tokens)
 
     def remember(self, device: str, tokens: Sequence[bytes], at_us: int, kept: int) -> None:
-        """Keep the tokens of deliveries committed at `at_us`, at most the newest `kept`."""
+        """Keep the tokens of deliveries committed at `at_us` (monotonic), at most `kept`."""
         self.tokens.setdefault(device, Tokens()).add(tokens, at_us, kept)
+
+    def renew_tokens(self, at_us: int) -> None:
+        """Count the age of all tokens from `at_us` (monotonic): the gateway has started."""
+        for known in self.tokens.values():
+            known.renew(at_us)
 
     def moved_to(self, point_set: PointSet, now_us: int) -> "Tail":
         """Carry what is known over to another point set, by key; new points are known since now."""

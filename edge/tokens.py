@@ -1,7 +1,8 @@
 """The tokens of a device's committed deliveries, as long as one may still come again.
 
 A delivery comes again if its acknowledgement did not reach the sender. What was acknowledged
-`KEPT_US` before the newest one surely did: the connection has been seen alive since then.
+`KEPT_US` before the newest one surely did: the connection has been seen alive since then. Ages are
+those of the running gateway, on its monotonic clock: while it was off, no acknowledgement arrived.
 """
 
 from collections import deque
@@ -16,7 +17,7 @@ KEPT_US: Final = 120 * MICROSECONDS
 
 @dataclass(slots=True)
 class Tokens:
-    """Tokens in the order of their commits; `_groups` says how many came when."""
+    """Tokens in the order of their commits; `_groups` says how many came when (monotonic)."""
 
     _known: deque[bytes] = field(default_factory=deque)
     _groups: deque[tuple[int, int]] = field(default_factory=deque)
@@ -45,6 +46,10 @@ class Tokens:
     def _forget(self, count: int) -> None:
         for _ in range(count):
             self._known.popleft()
+
+    def renew(self, at_us: int) -> None:
+        """Count the age of all from `at_us`: the gateway has started."""
+        self._groups = deque([(at_us, len(self._known))] if self._known else ())
 
     def copy(self) -> "Tokens":
         """Make tokens that can be changed alone."""

@@ -58,7 +58,7 @@ async def commit(outbox: Outbox, count: int, at_us: int, tokens: bytes | None = 
     tail.absorb(columns)
     if tokens is not None:
         for device, (kept, known) in msgpack.unpackb(tokens).items():
-            tail.remember(device, known, times[-1], kept)
+            tail.remember(device, known, 0, kept)
     draft = Draft(
         Kind.READINGS, count, times[0], times[-1], outbox.tail.point_set.hash, encode(columns)
     )

@@ -188,6 +188,30 @@ async def test_the_tokens_of_committed_deliveries_survive_a_crash(tmp_path: Path
             assert gateway.intake.known_tokens("device") == (b"\2", b"\3", b"\4")
 
 
+async def test_tokens_do_not_age_while_the_gateway_is_off_nor_by_a_device_with_a_wrong_clock(
+    tmp_path: Path,
+) -> None:
+    an_hour_us = 3_600_000_000
+
+    async def deliver(gateway: Gateway, token: bytes, at_us: int) -> None:
+        columns = reading(at_us, int(token)).columns
+        await gateway.intake.answer(Answer("device", columns, (token,), 10))
+        await gateway.intake.flushed()
+
+    async with running(tmp_path) as gateway:
+        await deliver(gateway, b"1", START_US)
+        await deliver(gateway, b"2", START_US + an_hour_us)
+        await deliver(gateway, b"3", START_US)
+    async with running(tmp_path, epoch=2) as gateway:
+        gateway.clock.at_us += 24 * an_hour_us
+        gateway.clock.at_s += 30
+        await deliver(gateway, b"4", gateway.clock.at_us)
+        assert gateway.intake.known_tokens("device") == (b"1", b"2", b"3", b"4")
+        gateway.clock.at_s += 110
+        await deliver(gateway, b"5", gateway.clock.at_us)
+        assert gateway.intake.known_tokens("device") == (b"4", b"5")
+
+
 async def test_whoever_brings_too_much_waits_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
