@@ -87,7 +87,7 @@ def images(ops: list[Op], cuts: int, rng: random.Random, *, after: str = "") -> 
     `after` is the mark before which no cut is made.
     """
     marks = [at for at, op in enumerate(ops) if op[:2] == ["mark", after]]
-    first = marks[0] if marks else 0
+    first = marks[0] + 1 if marks else 0
     moments = sorted(rng.randint(first, len(ops)) for _ in range(cuts))
     disk, promised, at = Disk(), Promised(), 0
     for moment in moments:
