@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from central.access import COOKIE, Declared, Doorkeeper, declared
+from central.parameters import known_parameters
 from central.problems import install, problem_schemas, respond
 from central.storage.database import Pool
 
@@ -35,6 +36,7 @@ def human_app(pool: Pool, names: Sequence[str], routers: Sequence[APIRouter]) ->
         docs_url=None,  # its page would load from a CDN
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(known_parameters)],
     )
     app.state.doorkeeper = Doorkeeper(pool)
     install(app)

@@ -168,6 +168,20 @@ async def test_health_and_metrics_are_told(central: Central) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_parameter_nobody_knows_is_refused_and_those_there_are_named(
+    central: Central,
+) -> None:
+    async with central.client() as client:
+        for route in ("latest", "history", "points", "gaps", "gateways"):
+            answer = await client.get(f"/{route}", params={"keys": "meter1/power"})
+            assert answer.status_code == 422, route
+            assert answer.headers["content-type"] == "application/problem+json"
+        answer = await client.get("/latest", params={"keys": "meter1/power"})
+        assert answer.json()["code"] == "unknown_parameter"
+        assert "keys" in answer.json()["detail"]
+        assert "prefix" in answer.json()["detail"]
+
+
 async def test_the_api_describes_itself_in_openapi_3_1(central: Central) -> None:
     async with httpx2.AsyncClient(base_url=central.url) as client:
         schema = (await client.get("/api/openapi.json")).json()

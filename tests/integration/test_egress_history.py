@@ -217,7 +217,7 @@ REFUSED: list[tuple[str, dict[str, str], int, str]] = [
     ("/history", {"key": "a/x", "cursor": "rubbish"}, 400, "bad_cursor"),
     ("/history", {"key": "a/x", "cursor": "AAAAAQAAAAAAAAAA"}, 400, "bad_cursor"),
     ("/history", {"key": "a/x", "limit": "100001"}, 422, "invalid_request"),
-    ("/history", {"key": "a/x", "unknown": "1"}, 422, "invalid_request"),
+    ("/history", {"key": "a/x", "unknown": "1"}, 422, "unknown_parameter"),
     ("/latest", {"after": "\x00"}, 422, "invalid_request"),
     ("/latest", {"key": "no/such"}, 404, "unknown_point"),
     ("/gaps", {"limit": "0"}, 422, "invalid_request"),
