@@ -4,12 +4,13 @@ The survivor rule is that of `outranks` in the project's schema: the same in any
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from central.storage.quarantine import storable
 from shared.columns import Columns, concatenate
 from shared.quality import CLASS_SHIFT, Flag
 
@@ -34,8 +35,14 @@ class Rows:
 
 
 def collapse(parts: Sequence[Columns]) -> Rows:
-    """Join the readings of batches, in their order, into rows for the database."""
+    """Join the readings of batches, in their order, into rows for the database.
+
+    Texts are made storable first, so they are ranked here as the database ranks those it has.
+    """
     columns = concatenate(parts)
+    if columns.texts:
+        texts = {row: storable(text) for row, text in columns.texts.items()}
+        columns = replace(columns, texts=texts)
     batch = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
     order = np.lexsort((columns.observed_at, columns.series))
     series, at = columns.series[order], columns.observed_at[order]
