@@ -39,7 +39,7 @@ def run(
             runner.run(gateway.run(loaded, SystemClock(), options))
     except* (SettingsError, enrolment.NotEnrolled) as errors:
         _fail(_first(errors), 2)
-    except* OutboxError as errors:
+    except* (OutboxError, gateway.GatewayFailed) as errors:
         _fail(_first(errors), 1)
 
 

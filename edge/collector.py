@@ -76,10 +76,10 @@ class DeviceTask:
             async with driver:
                 await self._read(driver)
         except OptionsWrong as error:
-            await self._fell_silent(DeviceState.WRONG, Reason.WRONG_ADDRESS, error)
+            await self._fell_silent(DeviceState.WRONG, Reason.OPTIONS_WRONG, error)
             return REFUSED_S
         except Refused as error:
-            await self._fell_silent(DeviceState.REFUSED, Reason.ACCESS_DENIED, error)
+            await self._fell_silent(DeviceState.REFUSED, Reason.REFUSED, error)
             return REFUSED_S * self.rng.uniform(0.8, 1.2)
         except LinkLost as error:
             await self._fell_silent(DeviceState.DOWN, Reason.LINK_DOWN, error)

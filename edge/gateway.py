@@ -4,9 +4,10 @@ import asyncio
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import uvicorn
 
@@ -21,7 +22,7 @@ from edge.recovery import open_outbox
 from edge.settings import GatewayConfig, HealthSettings
 from edge.uplink import Uplink
 from shared.clock import Clock
-from shared.errors import SettingsError
+from shared.errors import SettingsError, SpineError
 from shared.link import EPOCH_LIMIT
 from shared.logs import get
 from shared.model import PointSet
@@ -34,6 +35,10 @@ DRAIN_S = 5.0
 """How long a stop waits for the last commit."""
 
 _log = get("gateway")
+
+
+class GatewayFailed(SpineError):
+    """A part of the gateway that runs for ever has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +95,13 @@ async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig
         committing = always.create_task(parts.intake.run())
         async with asyncio.TaskGroup() as working:
             tasks = [
-                working.create_task(parts.collector.run(lambda: _log.info("collecting"))),
-                working.create_task(parts.uplink.run()),
-                working.create_task(identity.keep_fresh(config.file.central.enrol)),
-                working.create_task(_keep_caps(parts.outbox)),
+                working.create_task(_for_ever(name, work, stop))
+                for name, work in {
+                    "collector": parts.collector.run(lambda: _log.info("collecting")),
+                    "uplink": parts.uplink.run(),
+                    "certificate": identity.keep_fresh(config.file.central.enrol),
+                    "caps": _keep_caps(parts.outbox),
+                }.items()
             ]
             await stop.wait()
             for task in tasks:
@@ -103,6 +111,16 @@ async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig
             async with asyncio.timeout(DRAIN_S):
                 await parts.intake.flushed()
         committing.cancel()
+
+
+async def _for_ever(name: str, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+    """Do what has no end; if it ends all the same, the gateway fails loudly and is started anew."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        if stop.is_set():
+            raise
+    raise GatewayFailed(f"{name} ended by itself: this is a defect of the gateway")
 
 
 async def _keep_caps(outbox: Outbox) -> None:

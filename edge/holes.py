@@ -1,24 +1,26 @@
 """Holes in a point's time, in which the gateway has nothing, and the gaps that declare them."""
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.columns import Columns
+from edge.tail import answered
+from shared.columns import Columns, concatenate
 from shared.link import Range, ranges_of
-from shared.quality import REASON_MASK, Reason
+
+MOST_GAPS: Final = 2_000
+"""Gaps that one loss is told in; each takes about a hundred bytes."""
 
 
 class GapReason(StrEnum):
     """Why readings are missing; the texts are part of the link's protocol."""
 
     RESTART = "restart"
-    LINK_DOWN = "link_down"
     OVERRUN = "overrun"
     DEVICE_DOWN = "device_down"
     STOPPED = "stopped"
@@ -67,16 +69,18 @@ class Gap:
 class Holes:
     """Which series have an open hole: since when, why, and how many polls it has cost.
 
-    `missed` is -1 where that is unknown.
+    `missed` is -1 where that is unknown; `opened_at` is the gateway's time when it was noticed.
     """
 
     count: int
     since: NDArray[np.int64] = field(init=False)
+    opened_at: NDArray[np.int64] = field(init=False)
     missed: NDArray[np.int64] = field(init=False)
     reasons: dict[int, GapReason] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.since = np.zeros(self.count, np.int64)
+        self.opened_at = np.zeros(self.count, np.int64)
         self.missed = np.full(self.count, -1, np.int64)
 
     def open(
@@ -85,6 +89,7 @@ class Holes:
         since_us: NDArray[np.int64],
         reason: GapReason,
         missed: int | None,
+        at_us: int = 0,
     ) -> None:
         """Open a hole, or deepen the one that is open: it keeps its start and its first reason.
 
@@ -93,6 +98,7 @@ class Holes:
         new = self.since[series] == 0
         fresh = series[new]
         self.since[fresh] = since_us[new]
+        self.opened_at[fresh] = at_us
         self.missed[fresh] = 0
         self.reasons |= dict.fromkeys(fresh.tolist(), reason)
         if missed is None:
@@ -104,8 +110,7 @@ class Holes:
         """Close the holes of the series that a device answered for; `columns` are new readings."""
         if not self.reasons:
             return []
-        answered = (columns.quality & REASON_MASK) != Reason.LINK_DOWN
-        rows = np.flatnonzero(answered & (self.since[columns.series] > 0))
+        rows = np.flatnonzero(answered(columns.quality) & (self.since[columns.series] > 0))
         if not len(rows):
             return []
         ends: dict[int, int] = {}
@@ -119,7 +124,10 @@ class Holes:
         alike: dict[tuple[int, int, GapReason, int], list[int]] = {}
         for series, to_us in ends.items():
             reason = self.reasons.pop(series)
-            key = (int(self.since[series]), to_us, reason, int(self.missed[series]))
+            # A begin that a clock which was ahead has stamped lies behind its own end.
+            since = self.since if to_us > self.since[series] else self.opened_at
+            from_us = int(since[series])
+            key = (from_us, to_us, reason, int(self.missed[series]))
             alike.setdefault(key, []).append(series)
             self.since[series] = 0
         return [
@@ -137,20 +145,43 @@ class Holes:
 
 
 def dropped(
-    reason: GapReason, columns: Sequence[Columns], voided: dict[int, list[int]], count: int | None
-) -> Gap:
-    """Describe committed readings that are lost: over all their points and times."""
-    series: set[int] = set()
-    times: list[int] = []
-    for part in columns:
-        series |= set(np.unique(part.series).tolist())
-        times += [int(part.observed_at.min()), int(part.observed_at.max())] if len(part) else []
-    return Gap(
-        "dropped",
-        reason,
-        ranges_of(list(series)),
-        min(times, default=0) - 1,
-        max(times, default=0) + 1,
-        count=count,
-        voided=tuple((epoch, ranges_of(seqs)) for epoch, seqs in voided.items()),
-    )
+    reason: GapReason, columns: Sequence[Columns], voided: dict[int, list[int]], count: int
+) -> list[Gap]:
+    """Describe committed readings that are lost, each series over its own times.
+
+    The counts add up to `count`; the first gap names the batches. Series without alike times have
+    a gap of their own, unless that made too many: then one covers all.
+    """
+    whole = concatenate(list(columns))
+    names = tuple((epoch, ranges_of(seqs)) for epoch, seqs in voided.items())
+    if not len(whole):
+        return [Gap("dropped", reason, (), 0, 0, count=count, voided=names)]
+    alike: dict[tuple[int, int], list[int]] = {}
+    for series, first, last in _spans(whole):
+        alike.setdefault((first, last), []).append(series)
+    if len(alike) > MOST_GAPS:
+        first, last = int(whole.observed_at.min()), int(whole.observed_at.max())
+        alike = {(first, last): np.unique(whole.series).tolist()}
+    counts = np.bincount(whole.series)
+    gaps = [
+        Gap(
+            "dropped",
+            reason,
+            ranges_of(series),
+            first - 1,
+            last + 1,
+            count=int(counts[series].sum()),
+        )
+        for (first, last), series in alike.items()
+    ]
+    over = count - sum(gap.count or 0 for gap in gaps)
+    gaps[0] = replace(gaps[0], count=(gaps[0].count or 0) + over, voided=names)
+    return gaps
+
+
+def _spans(columns: Columns) -> Iterator[tuple[int, int, int]]:
+    order = np.lexsort((columns.observed_at, columns.series))
+    series, at = columns.series[order], columns.observed_at[order]
+    starts = np.flatnonzero(np.r_[True, series[1:] != series[:-1]])
+    ends = np.r_[starts[1:], len(series)] - 1
+    yield from zip(series[starts].tolist(), at[starts].tolist(), at[ends].tolist(), strict=True)

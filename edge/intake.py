@@ -148,7 +148,7 @@ class Intake:
         """Open the hole between what the outbox holds and the first new answer, for every point."""
         tail = self._outbox.tail
         every = np.arange(len(tail.point_set.points), dtype=np.int32)
-        self.holes.open(every, tail.hole_from(), reason, None)
+        self.holes.open(every, tail.hole_from(), reason, None, self._clock.now_us())
 
     async def run(self) -> None:
         """Commit what is brought, at the latest one commit window after it came; for ever."""
@@ -214,7 +214,7 @@ class Intake:
 
     def _take_silence(self, sealing: Sealing, silence: Silence) -> None:
         since = sealing.tail.hole_from()[silence.series]
-        self.holes.open(silence.series, since, silence.reason, silence.missed)
+        self.holes.open(silence.series, since, silence.reason, silence.missed, silence.at_us)
         self.dues.missed += (silence.missed or 0) * len(silence.series)
         if silence.told is not None:
             count = len(silence.series)
@@ -227,6 +227,9 @@ class Intake:
         self.dues.polled += len(columns)
         self.dues.repeats += cleaned.repeats
         sealing.gaps += self.holes.close(cleaned.columns)
+        if cleaned.restarted:
+            _log.warning("a clock was ahead and has been set back", points=len(cleaned.restarted))
+            sealing.tail.restart(cleaned.restarted)
         sealing.tail.absorb(cleaned.columns)
         sealing.parts.append(cleaned.columns)
 

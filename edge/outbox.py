@@ -5,7 +5,7 @@ Everything that must survive the process is in one SQLite file (`edge.segments`)
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -186,10 +186,7 @@ class Outbox:
 
         What central settled in the meantime is not dropped. On a full disk nothing is.
         """
-        alike: dict[tuple[int, bytes], list[Sealed]] = {}
-        for segment in segments:
-            alike.setdefault((segment.epoch, segment.point_set), []).append(segment)
-        for group in alike.values():
+        for group in _runs(segments):
             await _uncut(self._try(self._drop(group, reason)))
 
     async def _drop(self, group: Sequence[Sealed], reason: GapReason) -> None:
@@ -201,10 +198,10 @@ class Outbox:
                 return
             count = sum(one.count for one in here if one.kind is not Kind.EVENTS)
             voided = {epoch.row.epoch: [one.seq for one in here]}
-            gap = dropped(reason, [columns[one.id] for one in here], voided, count)
+            gaps = dropped(reason, [columns[one.id] for one in here], voided, count)
             if not any(len(columns[one.id]) for one in here):
-                gap = replace(gap, from_us=here[0].t0 - 1, to_us=here[-1].t1 + 1)
-            await self._declare(epoch, gap, count, here[0].point_set)
+                gaps = [replace(gaps[0], from_us=here[0].t0 - 1, to_us=here[-1].t1 + 1)]
+            await self._declare(epoch, gaps, count, here[0].point_set)
 
     def _is_pending(self, epoch: Epoch, segment: Sealed) -> bool:
         settled = self.index.is_settled(segment.epoch, segment.seq)
@@ -231,7 +228,7 @@ class Outbox:
                 count=count or None,
                 voided=((segment.epoch, ((segment.seq, segment.seq),)),),
             )
-            await self._declare(epoch, gap, count, points.hash)
+            await self._declare(epoch, [gap], count, points.hash)
 
     async def _times_about(self, segment: Sealed) -> tuple[int, int]:
         now_us = self._clock.now_us()
@@ -244,10 +241,13 @@ class Outbox:
         first, last = zip(*times, strict=True) if times else ([oldest_us], [now_us])
         return min(first) - 1, max(last) + 1
 
-    async def _declare(self, epoch: Epoch, gap: Gap, readings: int, point_set: bytes) -> None:
-        body = encode_events([gap.event()])
-        draft = Draft(Kind.EVENTS, 1, gap.from_us, gap.to_us, point_set, body)
-        row, seqs = epoch.row, gap.voided[0][1]
+    async def _declare(
+        self, epoch: Epoch, gaps: Sequence[Gap], readings: int, point_set: bytes
+    ) -> None:
+        t0, t1 = min(gap.from_us for gap in gaps), max(gap.to_us for gap in gaps)
+        body = encode_events([gap.event() for gap in gaps])
+        draft = Draft(Kind.EVENTS, len(gaps), t0, t1, point_set, body)
+        row, seqs = epoch.row, gaps[0].voided[0][1]
         event = (self.index.current.row, self.index.next_seq, draft)
         upto = self.index.next_id - 1
         packed = self.index.pack({row.epoch: (seqs, readings)})
@@ -257,7 +257,7 @@ class Outbox:
         self.index.dropped(row.epoch, seqs, readings)
         self.index.noted([draft])
         self.committed.set()
-        reason = gap.reason.value
+        reason = gaps[0].reason.value
         _log.error("readings dropped and declared as a gap", reason=reason, readings=readings)
 
     async def refused(self, epoch: int, seq: int, code: str, detail: str) -> None:
@@ -331,6 +331,21 @@ async def _uncut(work: Coroutine[Any, Any, Result]) -> Result:
             )
         raise cut
     return task.result()
+
+
+def _runs(segments: Sequence[Sealed]) -> Iterator[list[Sealed]]:
+    """Part segments where others lie between: those may have been delivered."""
+    run: list[Sealed] = []
+    for segment in sorted(segments, key=lambda one: one.id):
+        if run and (
+            (segment.epoch, segment.seq) != (run[-1].epoch, run[-1].seq + 1)
+            or segment.point_set != run[-1].point_set
+        ):
+            yield run
+            run = []
+        run.append(segment)
+    if run:
+        yield run
 
 
 def _decoded(segment: Sealed) -> Columns:

@@ -19,7 +19,7 @@ import apsw
 from edge.salvage import Salvage
 from edge.sealed import COLUMNS, Draft, EpochRow, Found, crc_of
 from edge.segment_reads import SegmentReads
-from edge.sqlite import OutboxDamaged, OutboxFull, translated
+from edge.sqlite import OutboxBroken, OutboxFull, translated
 from shared.link import Range, Settled
 from shared.model import Kind
 from shared.seqs import SeqSet
@@ -72,7 +72,7 @@ class SegmentFile(SegmentReads):
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
         elif version != FORMAT:
             msg = f"outbox format {version}; this gateway reads {FORMAT}: update the gateway"
-            raise OutboxDamaged(msg)
+            raise OutboxBroken(msg)
         self._bases = sorted((row.base, row.epoch) for row in self.epochs())
 
     @contextmanager

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from protocols import registry
 from protocols.driver import DriverType, PointSource
 from shared.errors import OptionsWrong, SettingsError
+from shared.link import MAX_POINTS
 from shared.logs import LogFormat
 from shared.model import KEY_LENGTH, KEY_PATTERN, SLUG_PATTERN, Point, PointClass, PointType
 from shared.settings import complaint, explain, load_yaml
@@ -141,6 +142,10 @@ def load(path: Path) -> GatewayConfig:
     """Read `gateway.yaml`; raises `SettingsError` with every problem and its line."""
     document = load_yaml(path)
     problems = [*_repeats(path, document), *_driver_problems(path, document)]
+    points = sum(len(one.get("points") or ()) for _, one in _maps(document.get("devices")))
+    if points > MAX_POINTS:
+        text = f"{points} points; one gateway takes {MAX_POINTS}: use another gateway"
+        problems.append(complaint(path, document, ("devices",), text))
     try:
         file = GatewayFile.model_validate(document)
     except ValidationError as error:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge.tokens import Tokens
 from shared.columns import Columns
 from shared.model import PointSet
-from shared.quality import REASON_MASK, Reason
+from shared.quality import GATEWAY_MADE, REASON_MASK
 
 Times = NDArray[np.int64]
 
@@ -26,15 +26,14 @@ Times = NDArray[np.int64]
 class Tail:
     """The last reading of each series of a point set, as columns.
 
-    `known_since` is when the gateway first knew of the point; `last_at` its last committed reading
-    of any kind, `answered_at` the last one that the device itself gave, both 0 where there was
-    none. UTC in microseconds.
+    `known_since` is when the gateway first knew of the point; `last_at` the last committed reading
+    that the device itself gave, 0 where there was none. UTC in microseconds. What the gateway says
+    of a silent device is no answer and leaves no trace here.
     """
 
     point_set: PointSet
     known_since: Times
     last_at: Times
-    answered_at: Times
     last_value: NDArray[np.float64]
     last_quality: NDArray[np.uint16]
     last_text: dict[int, str] = field(default_factory=dict)
@@ -48,17 +47,23 @@ class Tail:
             point_set,
             np.full(count, now_us, np.int64),
             np.zeros(count, np.int64),
-            np.zeros(count, np.int64),
             np.full(count, np.nan),
             np.zeros(count, np.uint16),
         )
 
     def hole_from(self) -> Times:
         """Tell, per series, the moment after which nothing is known yet."""
-        return np.where(self.answered_at > 0, self.answered_at, self.known_since)
+        return np.where(self.last_at > 0, self.last_at, self.known_since)
+
+    def restart(self, series: Sequence[int]) -> None:
+        """Forget the last times of series whose clock was ahead and has been set right."""
+        self.last_at[list(series)] = 0
 
     def absorb(self, columns: Columns) -> None:
         """Take committed readings in; within a series they must be in ascending time."""
+        answers = np.flatnonzero(answered(columns.quality))
+        if len(answers) < len(columns):
+            columns = columns.take(answers)
         if not len(columns):
             return
         _keep_latest(self.last_at, columns.series, columns.observed_at)
@@ -67,8 +72,6 @@ class Tail:
         series = columns.series[rows]
         self.last_value[series] = columns.value[rows]
         self.last_quality[series] = columns.quality[rows]
-        answered = (columns.quality & REASON_MASK) != Reason.LINK_DOWN
-        _keep_latest(self.answered_at, columns.series[answered], columns.observed_at[answered])
         for row in rows.tolist() if columns.texts or self.last_text else ():
             at = int(columns.series[row])
             self.last_text.pop(at, None)
@@ -148,10 +151,14 @@ class Tail:
 _ARRAYS = {
     "known_since": np.int64,
     "last_at": np.int64,
-    "answered_at": np.int64,
     "last_value": np.float64,
     "last_quality": np.uint16,
 }
+
+
+def answered(quality: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Tell which readings the device made itself."""
+    return ~np.isin(quality & REASON_MASK, GATEWAY_MADE)
 
 
 def _keep_latest(latest: Times, series: NDArray[np.int32], at: Times) -> None:

@@ -7,8 +7,8 @@ what `welcome` says is settled, so that nothing that happened to the last one ma
 import asyncio
 import secrets
 import ssl
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -68,7 +68,6 @@ class Uplink:
     problem: str = "not connected yet"
     sent_bytes: int = 0
     received_bytes: int = 0
-    connected: Callable[[bool], None] = field(default=lambda _up: None)
     _slow_until_s: float = 0.0
 
     async def run(self) -> None:
@@ -76,7 +75,9 @@ class Uplink:
         backoff = Backoff(base_s=0.5, cap_s=30.0, floor_s=0.1)
         while True:
             try:
-                await self._session(backoff)
+                # A task of its own: on Python 3.11.2 a task group that failed leaves a cancel
+                # request on its task, and the next timeout there would end that task.
+                await asyncio.create_task(self._session(backoff))
             except LinkDown as error:
                 self._note_down(str(error))
                 await asyncio.sleep(max(error.wait_s, backoff.next_s()))

@@ -41,6 +41,8 @@ class Reason(IntEnum):
     NOT_YET_REPORTED = 14
     TOO_LONG = 15
     OTHER = 16
+    REFUSED = 17
+    OPTIONS_WRONG = 18
 
 
 class Flag(IntFlag):
@@ -53,6 +55,11 @@ class Flag(IntFlag):
 
 
 GOOD: Final = 0
+
+GATEWAY_MADE: Final = (Reason.LINK_DOWN, Reason.REFUSED, Reason.OPTIONS_WRONG)
+"""Reasons of readings that say that there was no answer; the device did not make them."""
+
+_KNOWN: Final = frozenset(Reason)
 
 
 def quality(klass: QualityClass, reason: Reason = Reason.NONE, flags: int = 0) -> int:
@@ -78,7 +85,7 @@ def class_of(value: int) -> QualityClass:
 def reason_of(value: int) -> Reason:
     """Tell the reason of a quality; a reason this version does not know is `OTHER`."""
     code = value & REASON_MASK
-    return Reason(code) if code <= Reason.OTHER else Reason.OTHER
+    return Reason(code) if code in _KNOWN else Reason.OTHER
 
 
 def flags_of(value: int) -> Flag:

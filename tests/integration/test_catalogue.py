@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from central.storage.catalogue import (
     CatalogueError,
@@ -262,6 +263,34 @@ async def test_another_set_of_the_same_points_has_the_same_ids(
     rows = await points_by_key(database.service, gateway.project_id, ["ahu1/fan", "none"])
     assert rows["ahu1/fan"].klass == "normal"
     assert set(rows) == {"ahu1/fan"}
+
+
+async def test_a_point_stays_as_the_gateway_that_made_it_says(
+    database: Database, gateway: Gateway
+) -> None:
+    pool, project_id = database.service, gateway.project_id
+    other = await database.add_gateway(await database.add_project("demo"), "gw2")
+    with capture_logs() as logged:
+        ids = (await keep_point_set(pool, gateway, POINTS)).tolist()
+    assert logged == []
+    before = await points_by_key(pool, project_id, ["vav1/temp"])
+    claim = PointSet((Point("own/point"), Point("vav1/temp", "K", PointType.TEXT, PointClass.HIGH)))
+
+    with capture_logs() as logged:
+        for _ in range(2):
+            own, claimed = (await keep_point_set(pool, other, claim)).tolist()
+
+    assert claimed == ids[2]
+    assert await points_by_key(pool, project_id, ["vav1/temp"]) == before
+    assert (await points_by_id(pool, project_id, [own]))[own].gateway == "gw2"
+    (warned,) = logged
+    assert warned["log_level"] == "warning"
+    assert (warned["gateway_id"], warned["owners"]) == (other.gateway_id, [gateway.gateway_id])
+    assert (warned["points"], warned["keys"]) == (1, ["vav1/temp"])
+
+    await keep_point_set(pool, gateway, PointSet((Point("vav1/temp", "K"),)))
+    changed = await points_by_key(pool, project_id, ["vav1/temp"])
+    assert (changed["vav1/temp"].unit, changed["vav1/temp"].gateway) == ("K", "gw1")
 
 
 async def test_sets_that_overlap_kept_at_once_agree(database: Database, gateway: Gateway) -> None:

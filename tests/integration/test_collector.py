@@ -249,8 +249,8 @@ async def test_the_site_is_ready_when_each_device_was_tried_once(tmp_path: Path)
 @pytest.mark.parametrize(
     ("fault", "state", "reason"),
     [
-        (refused, DeviceState.REFUSED, Reason.ACCESS_DENIED),
-        (wrong, DeviceState.WRONG, Reason.WRONG_ADDRESS),
+        (refused, DeviceState.REFUSED, Reason.REFUSED),
+        (wrong, DeviceState.WRONG, Reason.OPTIONS_WRONG),
     ],
 )
 async def test_a_device_that_says_no_is_asked_again_late_and_its_points_say_why(

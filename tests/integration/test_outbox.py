@@ -77,11 +77,14 @@ async def test_a_drop_is_declared_with_its_count_in_the_same_commit(tmp_path: Pa
     for nth in range(3):
         await commit(outbox, 5, START_US + 100 * nth)
     await outbox.drop(await outbox.fetch(0, ALL, 2), GapReason.TOO_OLD)
-    (gap,) = await gaps_in(outbox)
-    assert (gap["cause"], gap["reason"], gap["count"]) == ("dropped", "too_old", 10)
-    assert gap["voided"] == [{"epoch": 1, "seqs": [[0, 1]]}]
-    assert (gap["from_us"], gap["to_us"]) == (START_US - 1, START_US + 105)
-    assert gap["series"] == [[0, 4]]
+    gaps = await gaps_in(outbox)
+    assert {(gap["cause"], gap["reason"], gap["count"]) for gap in gaps} == {
+        ("dropped", "too_old", 2)
+    }
+    assert [gap["voided"] for gap in gaps] == [[{"epoch": 1, "seqs": [[0, 1]]}], *([[]] * 4)]
+    for nth, gap in enumerate(gaps):
+        assert gap["series"] == [[nth, nth]]
+        assert (gap["from_us"], gap["to_us"]) == (START_US + nth - 1, START_US + nth + 101)
     other = await opened(copied(tmp_path, tmp_path / "copy"), 2)
     assert state_of(other) == state_of(outbox)
     await outbox.close()

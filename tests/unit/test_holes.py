@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.holes import Gap, GapReason, Holes, dropped
+from edge.holes import MOST_GAPS, Gap, GapReason, Holes, dropped
 from shared.batch import decode_events, encode_events
 from shared.columns import Columns
 from shared.quality import Reason, bad
@@ -105,11 +105,29 @@ def test_every_series_has_the_holes_it_would_have_alone(
     assert sorted(found, key=str) == sorted(expected, key=str)
 
 
-def test_a_gap_of_dropped_readings_covers_all_their_points_and_times() -> None:
-    parts = [answers((0, 50, 0), (1, 70, 0)), answers((4, 60, 0)), Columns.empty()]
-    gap = dropped(GapReason.OUTBOX_FULL, parts, {9: [3, 4, 7]}, 3)
-    assert (gap.series, gap.from_us, gap.to_us, gap.count) == (((0, 1), (4, 4)), 49, 71, 3)
-    assert gap.voided == ((9, ((3, 4), (7, 7))),)
+def test_gaps_of_dropped_readings_cover_each_point_over_its_own_times() -> None:
+    parts = [answers((0, 50, 0), (1, 50, 0)), answers((4, 60, 0), (1, 40, 0)), Columns.empty()]
+    gaps = dropped(GapReason.OUTBOX_FULL, parts, {9: [3, 4, 7]}, 4)
+    assert [(gap.series, gap.from_us, gap.to_us, gap.count) for gap in gaps] == [
+        (((0, 0),), 49, 51, 1),
+        (((1, 1),), 39, 51, 2),
+        (((4, 4),), 59, 61, 1),
+    ]
+    assert [gap.voided for gap in gaps] == [((9, ((3, 4), (7, 7))),), (), ()]
+
+
+def test_too_many_gaps_of_dropped_readings_are_told_as_one() -> None:
+    many = answers(*((series, series, 0) for series in range(MOST_GAPS + 1)))
+    (gap,) = dropped(GapReason.OUTBOX_FULL, [many], {9: [3]}, len(many))
+    assert (gap.from_us, gap.to_us, gap.count) == (-1, MOST_GAPS + 1, MOST_GAPS + 1)
+
+
+def test_a_hole_whose_begin_lay_ahead_of_the_clock_begins_where_it_was_opened() -> None:
+    holes = Holes(1)
+    ahead = np.array([9_000], np.int64)
+    holes.open(np.array([0], np.int32), ahead, GapReason.DEVICE_DOWN, 1, at_us=500)
+    (gap,) = holes.close(answers((0, 700, 0)))
+    assert (gap.from_us, gap.to_us) == (500, 700)
 
 
 def test_a_gap_is_an_event_that_the_other_side_reads() -> None:

@@ -15,7 +15,7 @@ from shared.model import Point, PointSet
 from shared.quality import Reason, bad
 
 NOW_US = 1_790_000_000_000_000
-ARRAYS = ("known_since", "last_at", "answered_at", "last_value", "last_quality")
+ARRAYS = ("known_since", "last_at", "last_value", "last_quality")
 
 
 def points(*names: str) -> PointSet:
@@ -43,9 +43,8 @@ def test_the_last_reading_of_each_series_is_known() -> None:
     tail = Tail.fresh(points("a", "b"), NOW_US)
     quality = [0, bad(Reason.LINK_DOWN), 7]
     tail.absorb(Columns.of([0, 0, 1], [10, 20, 15], [1.0, math.nan, 3.0], quality, {2: "x"}))
-    assert tail.last_at.tolist() == [20, 15]
-    assert tail.answered_at.tolist() == [10, 15]
-    assert tail.last_quality.tolist() == quality[1:]
+    assert tail.last_at.tolist() == [10, 15]
+    assert tail.last_quality.tolist() == [0, 7]
     assert tail.last_text == {1: "x"}
     tail.absorb(Columns.of([1], [16], [4.0], [0]))
     assert tail.last_text == {}
@@ -131,7 +130,8 @@ def test_a_move_to_other_points_keeps_what_is_known_of_each_key(
     tail = Tail.fresh(points(*before), NOW_US)
     rows = list(range(len(before)))
     texts = {row: before[row] for row in rows}
-    tail.absorb(Columns.of(rows, [NOW_US + row + 1 for row in rows], rows, rows, texts))
+    quality = [0x0100 * row for row in rows]
+    tail.absorb(Columns.of(rows, [NOW_US + row + 1 for row in rows], rows, quality, texts))
     moved = tail.moved_to(points(*after), NOW_US + 500)
     for at, name in enumerate(after):
         if name in before:

@@ -1,4 +1,7 @@
-"""Points and point sets: a key is unique in its project, a point id is never used again."""
+"""Points and point sets: a key is unique in its project, a point id is never used again.
+
+A point belongs to the gateway that made it: only that one changes its unit, type and class.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +12,10 @@ from numpy.typing import NDArray
 
 from central.storage.catalogue.gateways import Gateway
 from central.storage.database import Connection, Pool, catalogue_transaction
+from shared import logs
 from shared.model import PointSet
+
+_log = logs.get("catalogue")
 
 _COLUMNS = "points.point_id, points.key, points.unit, points.type, points.class, gateways.name"
 _FROM = "FROM platform.points JOIN platform.gateways USING (project_id, gateway_id)"
@@ -17,7 +23,7 @@ _FROM = "FROM platform.points JOIN platform.gateways USING (project_id, gateway_
 
 @dataclass(frozen=True, slots=True)
 class PointRow:
-    """A point as a list shows it; `gateway` is the one that named it last."""
+    """A point as a list shows it; `gateway` is the one that made it."""
 
     point_id: int
     key: str
@@ -38,7 +44,9 @@ async def find_point_set(
 async def keep_point_set(pool: Pool, gateway: Gateway, points: PointSet) -> NDArray[np.int32]:
     """Keep a point set for ever and give the point id of each of its series.
 
-    Makes the points that are new. Called again, or by several at once, it gives the same ids.
+    Makes the points that are new and takes the units, types and classes of the gateway's own.
+    Those of a point that another gateway made stay; that is logged, once for the set. Called
+    again, or by several at once, it gives the same ids.
     """
     async with catalogue_transaction(pool, gateway.project_id) as connection:
         known = await _find_ids(connection, gateway.project_id, points.hash)
@@ -137,18 +145,38 @@ async def _keep_points(connection: Connection, gateway: Gateway, points: PointSe
         gateway.gateway_id,
         *columns,
     )
-    found = await connection.fetch(
+    await connection.execute(
         """
-        UPDATE platform.points SET
-            gateway_id = $2, unit = wanted.unit, type = wanted.type, class = wanted.class
+        UPDATE platform.points SET unit = wanted.unit, type = wanted.type, class = wanted.class
         FROM unnest($3::text[], $4::text[], $5::text[], $6::text[])
             AS wanted (key, unit, type, class)
-        WHERE points.project_id = $1 AND points.key = wanted.key
-        RETURNING points.key, points.point_id
+        WHERE points.project_id = $1 AND points.gateway_id = $2 AND points.key = wanted.key
         """,
         gateway.project_id,
         gateway.gateway_id,
         *columns,
     )
+    found = await connection.fetch(
+        "SELECT key, point_id, gateway_id FROM platform.points"
+        " WHERE project_id = $1 AND key = ANY($2) ORDER BY key",
+        gateway.project_id,
+        columns[0],
+    )
+    _warn_of_foreign(gateway, points, [row for row in found if row[2] != gateway.gateway_id])
     ids = {row["key"]: row["point_id"] for row in found}
     return [ids[point.key] for point in points.points]
+
+
+def _warn_of_foreign(gateway: Gateway, points: PointSet, foreign: list[Any]) -> None:
+    if not foreign:
+        return
+    _log.warning(
+        "a gateway names points that another gateway made; their unit, type and class stay. "
+        "Give the points of each gateway keys of their own",
+        project_id=gateway.project_id,
+        gateway_id=gateway.gateway_id,
+        point_set=points.hash.hex(),
+        points=len(foreign),
+        keys=[row["key"] for row in foreign[:5]],
+        owners=sorted({row["gateway_id"] for row in foreign})[:5],
+    )
