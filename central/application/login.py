@@ -1,18 +1,21 @@
 """Signing in: a one-time link becomes a session cookie; signing out ends the session."""
 
 from datetime import datetime
+from importlib.resources import files
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field
 
-from central.access import COOKIE, LONGEST_SECRET, AnyCaller, open_to_all
+from central.access import COOKIE, LONGEST_SECRET, AnyCaller, Doorkeeper, open_to_all
+from central.application.page import content_policy
 from central.problems import ApiProblem, documented
 from central.storage.catalogue import end_session, redeem_login
 from central.storage.database import Pool
 
 COOKIE_AGE_S: Final = 12 * 3_600
+_PRIVATE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
 class SessionOut(BaseModel):
@@ -33,30 +36,27 @@ def check_origin(request: Request) -> None:
 def routes(pool: Pool) -> APIRouter:
     """Make the routes of signing in and out."""
     router = APIRouter(tags=["session"])
+    spent_page = (files("central.application") / "ui" / "login_spent.html").read_text("utf-8")
 
     @router.get(
         "/login",
         dependencies=[open_to_all],
         status_code=303,
         response_class=RedirectResponse,
-        responses=documented(403, 422, 503),
+        responses=_login_answers(),
     )
     async def login(
         request: Request, token: Annotated[str, Query(min_length=1, max_length=LONGEST_SECRET)]
     ) -> Response:
-        """Turn a one-time token into a session; a token works once, for 15 minutes."""
+        """Turn a one-time token into a session; a token works once, for 15 minutes.
+
+        Who is signed in already and opens a spent link again goes on to the page.
+        """
         secret = await redeem_login(pool, token)
         if secret is None:
-            raise ApiProblem(
-                403,
-                "login_spent",
-                "This login link was used already, has expired or never was. Make a new one: "
-                "python -m central login",
-            )
-        response = RedirectResponse("/", 303)
+            return await _spent(request, spent_page)
+        response = RedirectResponse("/", 303, headers=_PRIVATE)
         response.set_cookie(COOKIE, secret, **_cookie(request), max_age=COOKIE_AGE_S)
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
     @router.post(
@@ -80,6 +80,29 @@ def routes(pool: Pool) -> APIRouter:
         return SessionOut(project=caller.project, by=caller.by, expires_at=caller.expires_at)
 
     return router
+
+
+def _login_answers() -> dict[int | str, dict[str, Any]]:
+    answers = documented(403, 422, 503)
+    answers[403]["content"]["text/html"] = {"schema": {"type": "string"}}
+    return answers
+
+
+async def _spent(request: Request, page: str) -> Response:
+    """Answer a link that opens nothing: on to the page, a page for people, else a problem."""
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    caller = await doorkeeper.caller(request)
+    if caller is not None and caller.by == "session":
+        return RedirectResponse("/", 303, headers=_PRIVATE)
+    if "text/html" in request.headers.get("accept", "").lower():
+        policy = {"Content-Security-Policy": content_policy(page)}
+        return HTMLResponse(page, 403, headers=_PRIVATE | policy)
+    raise ApiProblem(
+        403,
+        "login_spent",
+        "This login link was used already, has expired or never was. Make a new one: "
+        "python -m central login",
+    )
 
 
 def _cookie(request: Request) -> dict[str, Any]:

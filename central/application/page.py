@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from central.access import open_to_all
 
 _BLOCK: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+_NONE: Final = "'none'"
 
 
 def routes() -> APIRouter:
@@ -45,8 +46,8 @@ def content_policy(html: str) -> str:
     return "; ".join(
         [
             "default-src 'none'",
-            f"script-src {' '.join(found['script'])}",
-            f"style-src {' '.join(found['style'])}",
+            f"script-src {' '.join(found['script']) or _NONE}",
+            f"style-src {' '.join(found['style']) or _NONE}",
             "connect-src 'self'",
             "img-src data:",
             "base-uri 'none'",

@@ -47,6 +47,47 @@ async def test_a_login_link_works_once_and_opens_the_project(central: Central) -
         assert (again.status_code, again.json()["code"]) == (403, "login_spent")
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+async def test_a_spent_link_leads_who_is_signed_in_to_the_page(central: Central) -> None:
+    link = f"/login?token={await token(central)}"
+    async with httpx2.AsyncClient(base_url=central.url, headers=BROWSER) as client:
+        assert (await client.get(link)).status_code == 303
+        again = await client.get(link)
+        assert (again.status_code, again.headers["location"]) == (303, "/")
+        assert "set-cookie" not in again.headers
+        assert (await client.get("/api/v1/session")).status_code == 200
+        await client.post("/logout")
+        assert (await client.get(link)).status_code == 403
+    async with central.client() as program:  # a key is no session: the program is told
+        assert (await program.get(central.url + link)).json()["code"] == "login_spent"
+
+
+async def test_a_spent_link_tells_people_on_a_page_how_to_get_a_new_one(central: Central) -> None:
+    link = f"/login?token={await token(central)}"
+    async with httpx2.AsyncClient(base_url=central.url) as client:
+        assert (await client.get(link)).status_code == 303
+    for spent in (link, "/login?token=never-was"):
+        async with httpx2.AsyncClient(base_url=central.url, headers=BROWSER) as client:
+            answer = await client.get(spent, headers={"Cookie": "spine_session=wrong"})
+        assert answer.status_code == 403
+        assert answer.headers["content-type"].startswith("text/html")
+        assert answer.headers["cache-control"] == "no-store"
+        assert "set-cookie" not in answer.headers
+        assert "make demo" in answer.text
+        assert "python -m central login" in answer.text
+        policy = answer.headers["content-security-policy"]
+        [style] = re.findall("<style>(.*?)</style>", answer.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert f"style-src 'sha256-{digest}'" in policy
+        assert "script-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "<script" not in answer.text
+        assert "style=" not in answer.text
+        assert "//" not in answer.text
+
+
 async def test_signing_out_ends_the_session(central: Central) -> None:
     async with httpx2.AsyncClient(base_url=central.url) as client:
         answer = await client.get(f"/login?token={await token(central)}")
