@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         description="Bytes of batch bodies a gateway may have sent and not yet seen accepted.",
     )
     batches_in_hand: int = Field(
-        default=64, ge=1, le=1_000, description="Batches a session keeps; more are put off."
+        default=96, ge=1, le=1_000, description="Batches a session keeps; more are put off."
     )
     receipt_poll_s: float = Field(
         default=0.15, ge=0.02, le=5, description="Seconds between looks for settled batches."
