@@ -239,14 +239,15 @@ class Uplink:
         return len(batches)
 
     async def _next(self, window: Window) -> list[Sealed]:
+        is_open = window.may_follow_more()
         top = self.outbox.index.next_id
-        live = await self.outbox.fetch(window.live_sent, top, FETCHED)
+        live = await self.outbox.fetch(window.live_sent, top, FETCHED) if is_open else []
         if live:
             return live
         again = window.due_again(self.clock.monotonic_s())
         if again is not None:
             return await self.outbox.fetch(again - 1, again + 1, 1)
-        return await self._backlog(window)
+        return await self._backlog(window) if is_open else []
 
     async def _backlog(self, window: Window) -> list[Sealed]:
         if window.backlog_sent >= window.live_from - 1:

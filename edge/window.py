@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edge.sealed import Sealed
-from shared.link import Accepted, Settled
+from shared.link import WINDOW_BATCHES, Accepted, Settled
 from shared.seqs import SeqSet
 
 RESEND_S: Final = 30.0
@@ -44,6 +44,7 @@ class Window:
     rng: random.Random = field(default_factory=random.Random)
     sent: dict[Name, Sent] = field(default_factory=dict)
     waiting_bytes: int = 0
+    waiting_batches: int = 0
     live_sent: int = field(init=False)
     backlog_sent: int = 0
     _again: list[tuple[float, int]] = field(default_factory=list)
@@ -53,17 +54,22 @@ class Window:
 
     def has_room(self) -> bool:
         """Tell whether another batch may be sent now; one always may."""
-        return self.waiting_bytes < self.limit_bytes and len(self.sent) < UNSETTLED
+        return self.waiting_bytes < self.limit_bytes and self.waiting_batches < WINDOW_BATCHES
+
+    def may_follow_more(self) -> bool:
+        """Tell whether a batch that was not sent yet may be; one that is due again always may."""
+        return len(self.sent) < UNSETTLED
 
     def note_sent(self, batch: Sealed, now_s: float) -> None:
         """Take in that a batch was sent, for the first time or again."""
         name = (batch.epoch, batch.seq)
         old = self.sent.get(name)
-        if old is not None and not old.accepted:
-            self.waiting_bytes -= old.size
+        if old is not None:
+            self._leave(old)
         due_s = now_s + RESEND_S * self.rng.uniform(1.0, 2.0)
         self.sent[name] = Sent(batch.id, len(batch.body), due_s)
         self.waiting_bytes += len(batch.body)
+        self.waiting_batches += 1
         heapq.heappush(self._again, (due_s, batch.id))
         if batch.id >= self.live_from:
             self.live_sent = max(self.live_sent, batch.id)
@@ -75,26 +81,28 @@ class Window:
         for one in accepted:
             seqs = SeqSet(one.seqs)
             for name, sent in self.sent.items():
-                if name[0] == one.epoch and name[1] in seqs and not sent.accepted:
-                    sent.accepted = True
-                    self.waiting_bytes -= sent.size
+                if name[0] == one.epoch and name[1] in seqs:
+                    self._leave(sent)
+
+    def _leave(self, sent: Sent) -> None:
+        if not sent.accepted:
+            sent.accepted = True
+            self.waiting_bytes -= sent.size
+            self.waiting_batches -= 1
 
     def note_settled(self, settled: Sequence[Settled]) -> None:
         """Take in that batches are settled: nothing waits for them any more."""
         for one in settled:
             seqs = SeqSet(one.seqs)
             for name in [n for n in self.sent if n[0] == one.epoch and n[1] in seqs]:
-                gone = self.sent.pop(name)
-                self.waiting_bytes -= 0 if gone.accepted else gone.size
+                self._leave(self.sent.pop(name))
 
     def put_off(self, epoch: int, seq: int, until_s: float) -> None:
         """Take in that central cannot take a batch now: it is due again at `until_s`."""
         sent = self.sent.get((epoch, seq))
         if sent is None:
             return
-        if not sent.accepted:
-            self.waiting_bytes -= sent.size
-            sent.accepted = True
+        self._leave(sent)
         sent.due_s = until_s
         heapq.heappush(self._again, (until_s, sent.id))
 
@@ -112,4 +120,4 @@ class Window:
 
 
 UNSETTLED: Final = 4_096
-"""The most batches of a session that wait to be settled; then no more are sent."""
+"""The most batches of a session that wait to be settled; then no new ones are sent."""

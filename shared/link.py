@@ -18,6 +18,9 @@ SUBPROTOCOL: Final = "spine.link.1"
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 MAX_POINTS: Final = 100_000
+WINDOW_BATCHES: Final = 64
+"""A gateway sends no more batches ahead of their acceptance, whatever the window's bytes."""
+
 EPOCH_LIMIT: Final = 2**63
 """Epochs are random in [1, 2**63): they fit a signed 64-bit column."""
 

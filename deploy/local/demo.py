@@ -6,6 +6,7 @@ ends all of it. `--reset` throws the data away.
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -120,6 +121,13 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=_home(), help="where the data is kept")
     chosen = parser.parse_args()
     folder: Path = chosen.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    held = (folder / "lock").open("w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"a demo runs already with the data in {folder}: end it first", file=sys.stderr)
+        return 1
     _end_leftovers(folder)
     if chosen.reset:
         shutil.rmtree(folder, ignore_errors=True)

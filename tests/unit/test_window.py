@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge.sealed import Sealed
 from edge.window import RESEND_S, UNSETTLED, Window
-from shared.link import Accepted, Settled
+from shared.link import WINDOW_BATCHES, Accepted, Settled
 from shared.model import Kind
 
 BASES = {1: 100, 2: 200}
@@ -130,5 +130,20 @@ def test_one_batch_may_always_be_sent_however_large_it_is() -> None:
 def test_so_many_unsettled_batches_and_no_more_are_followed() -> None:
     here = window(limit_bytes=10**9)
     for seq in range(UNSETTLED):
+        assert here.may_follow_more()
+        here.note_sent(batch(1, seq), now_s=0.0)
+        here.note_accepted([Accepted(epoch=1, seqs=((seq, seq),))])
+    assert not here.may_follow_more()
+    # What was lost with the log is sent again all the same.
+    assert here.has_room()
+    assert here.due_again(3 * RESEND_S) is not None
+
+
+def test_no_more_batches_go_ahead_than_central_takes_in_hand() -> None:
+    here = window(limit_bytes=10**9)
+    for seq in range(WINDOW_BATCHES):
+        assert here.has_room()
         here.note_sent(batch(1, seq), now_s=0.0)
     assert not here.has_room()
+    here.note_accepted([Accepted(epoch=1, seqs=((0, 0),))])
+    assert here.has_room()
