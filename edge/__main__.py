@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -33,6 +34,8 @@ def run(
     loaded = _loaded(config)
     settings = loaded.file.gateway.log
     logs.configure(settings.level, settings.format)
+    # Readings and tokens are nobody else's on this machine.
+    os.umask(0o077)
     options = gateway.Options(settle_on_accepted=unsafe_settle_on_accepted)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,6 +1,7 @@
 """The running gateway: its parts, in the order they start and stop."""
 
 import asyncio
+import errno
 import secrets
 import signal
 import socket
@@ -15,11 +16,13 @@ from edge.clockstate import is_synchronised
 from edge.collector import Collector
 from edge.enrolment import Identity
 from edge.health import health_app
+from edge.holes import GapReason
 from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.parts import Parts
 from edge.recovery import open_outbox
 from edge.settings import GatewayConfig, HealthSettings
+from edge.sqlite import OutboxFull
 from edge.uplink import Uplink
 from shared.clock import Clock
 from shared.errors import SettingsError, SpineError
@@ -30,6 +33,9 @@ from shared.quality import Flag
 
 CAPS_S = 15.0
 """How often the outbox is held against its caps."""
+
+ROOM_S = 1.0
+"""How often a start on a full disk looks for room."""
 
 DRAIN_S = 5.0
 """How long a stop waits for the last commit."""
@@ -53,9 +59,8 @@ async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
     config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     identity = Identity.load(config.data)
     point_set = PointSet(tuple(one.point for device in config.devices for one in device.points))
-    outbox, reason = await open_outbox(config.data, point_set, clock, config.file.outbox)
+    outbox, reason = await _opened(config, point_set, clock)
     try:
-        await outbox.begin(secrets.randbelow(EPOCH_LIMIT - 1) + 1)
         trusted = config.file.gateway.clock == "trusted"
         flags = _clock_flags(trusted=trusted)
         intake = Intake(outbox, config.file.outbox, clock, flags=flags)
@@ -84,6 +89,32 @@ async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
     finally:
         await outbox.close()
         _log.info("gateway stopped", **asdict(outbox.index.ledger()))
+
+
+async def _opened(
+    config: GatewayConfig, point_set: PointSet, clock: Clock
+) -> tuple[Outbox, GapReason | None]:
+    """Open the outbox with an epoch begun; on a full disk wait until there is room."""
+    is_waiting = False
+    while True:
+        try:
+            outbox, reason = await open_outbox(config.data, point_set, clock, config.file.outbox)
+            try:
+                await outbox.begin(secrets.randbelow(EPOCH_LIMIT - 1) + 1)
+            except BaseException:
+                await outbox.close()
+                raise
+        except (OutboxFull, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not is_waiting:
+                _log.error("the gateway waits: no room on its disk", problem=str(error))
+            is_waiting = True
+            await asyncio.sleep(ROOM_S)
+        else:
+            if is_waiting:
+                _log.info("the disk has room again")
+            return outbox, reason
 
 
 async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig) -> None:

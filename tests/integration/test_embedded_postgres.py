@@ -26,9 +26,12 @@ from shared.columns import Columns
 pytestmark = pytest.mark.integration
 
 HOLD = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from central.storage.embedded import embedded_postgres
+
+# A test run in the background of a shell hands down that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def hold() -> None:
     async with embedded_postgres(Path(sys.argv[1])):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -78,7 +78,7 @@ def config(tmp_path: Path, free_port: int) -> Path:
 def enrolled(config: Path) -> None:
     """Give the gateway an identity that no central knows."""
     data = config.parent / "data"
-    data.mkdir()
+    data.mkdir(exist_ok=True)
     root = pki.make_root("test")
     key, csr = pki.make_key_and_csr()
     (data / "identity.pem").write_bytes(key + pki.issue_gateway(root, csr, "demo", "gw1"))
@@ -204,6 +204,42 @@ def test_status_names_each_device_and_its_problem(config: Path, free_port: int) 
         done = edge("status", "--config", str(config))
     assert "device    meter: down Modbus 127.0.0.1:1: cannot connect" in done.stdout
     assert "central   not connected: central cannot be reached" in done.stdout
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Put the gateway's data on a file system of 4 MB."""
+    disk = tmp_path / "data"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not mount a small file system")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(ballast: Path) -> None:
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4_096))
+
+
+def test_a_start_on_a_full_disk_waits_for_room(
+    config: Path, free_port: int, small_disk: Path
+) -> None:
+    enrolled(config)
+    ballast = small_disk / "ballast"
+    fill(ballast)
+    with running(config) as gateway:
+        assert gateway.stderr is not None
+        assert "no room on its disk" in gateway.stderr.readline()
+        ballast.unlink()
+        wait_for(free_port, "ledger")
+        assert gateway.poll() is None
 
 
 def test_a_second_gateway_on_the_same_data_is_refused(config: Path, free_port: int) -> None:
