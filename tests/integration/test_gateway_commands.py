@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from shared import pki
+from tests.servers.disk import small_disk
 
 REPOSITORY = Path(__file__).parents[2]
 START_S = 30.0
@@ -206,40 +207,22 @@ def test_status_names_each_device_and_its_problem(config: Path, free_port: int) 
     assert "central   not connected: central cannot be reached" in done.stdout
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Put the gateway's data on a file system of 4 MB."""
-    disk = tmp_path / "data"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user may not mount a small file system")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
 def fill(ballast: Path) -> None:
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4_096))
 
 
-def test_a_start_on_a_full_disk_waits_for_room(
-    config: Path, free_port: int, small_disk: Path
-) -> None:
-    enrolled(config)
-    ballast = small_disk / "ballast"
-    fill(ballast)
-    with running(config) as gateway:
-        assert gateway.stderr is not None
-        assert "no room on its disk" in gateway.stderr.readline()
-        ballast.unlink()
-        wait_for(free_port, "ledger")
-        assert gateway.poll() is None
+def test_a_start_on_a_full_disk_waits_for_room(config: Path, free_port: int) -> None:
+    with small_disk(config.parent / "data", megabytes=4) as disk:
+        enrolled(config)
+        fill(disk / "ballast")
+        with running(config) as gateway:
+            assert gateway.stderr is not None
+            assert "no room on its disk" in gateway.stderr.readline()
+            (disk / "ballast").unlink()
+            wait_for(free_port, "ledger")
+            assert gateway.poll() is None
 
 
 def test_a_second_gateway_on_the_same_data_is_refused(config: Path, free_port: int) -> None:

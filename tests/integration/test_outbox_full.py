@@ -1,8 +1,6 @@
 """The outbox on a disk that is full: nothing changes, nothing is lost, it goes on with room."""
 
 import asyncio
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from tests.integration.outbox_kit import (
     state_of,
     told,
 )
+from tests.servers.disk import small_disk
 
 pytestmark = pytest.mark.usefixtures(no_open_outbox.__name__)
 
@@ -83,36 +82,22 @@ async def test_on_a_full_disk_receipts_wait_and_nothing_is_dropped(
     await outbox.close()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB, of which half is taken."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user may not mount a small file system")
-    try:
-        (disk / "ballast").write_bytes(bytes(1_000_000))
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-async def test_a_disk_that_really_fills_loses_nothing(small_disk: Path) -> None:
-    outbox = await opened(small_disk, 1)
-    written = await _commit_until_full(outbox)
-    assert written > 5_000
-    assert outbox.index.ledger().pending == written
-    await asyncio.to_thread((small_disk / "ballast").unlink)
-    await commit(outbox, 1_000, START_US + 10**9)
-    outbox.index.settle([told(1, list(range(5)), 5_000)])
-    await outbox.flush(now=True)
-    assert outbox.index.ledger().pending == written - 4_000
-    await outbox.close()
-    ledger = read_outbox(small_disk / FILE_NAME)[0]
-    assert (ledger.produced, ledger.delivered) == (written + 1_000, 5_000)
+async def test_a_disk_that_really_fills_loses_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=2) as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(1_000_000))
+        outbox = await opened(disk, 1)
+        written = await _commit_until_full(outbox)
+        assert written > 5_000
+        assert outbox.index.ledger().pending == written
+        await asyncio.to_thread(ballast.unlink)
+        await commit(outbox, 1_000, START_US + 10**9)
+        outbox.index.settle([told(1, list(range(5)), 5_000)])
+        await outbox.flush(now=True)
+        assert outbox.index.ledger().pending == written - 4_000
+        await outbox.close()
+        ledger = read_outbox(disk / FILE_NAME)[0]
+        assert (ledger.produced, ledger.delivered) == (written + 1_000, 5_000)
 
 
 async def _commit_until_full(outbox: Outbox) -> int:
