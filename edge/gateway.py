@@ -5,10 +5,10 @@ import errno
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -24,6 +24,7 @@ from edge.recovery import open_outbox
 from edge.settings import GatewayConfig, HealthSettings
 from edge.sqlite import OutboxFull
 from edge.uplink import Uplink
+from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import SettingsError, SpineError
 from shared.link import EPOCH_LIMIT
@@ -34,11 +35,12 @@ from shared.quality import Flag
 CAPS_S = 15.0
 """How often the outbox is held against its caps."""
 
-ROOM_S = 1.0
-"""How often a start on a full disk looks for room."""
-
 DRAIN_S = 5.0
 """How long a stop waits for the last commit."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+T = TypeVar("T")
 
 _log = get("gateway")
 
@@ -95,26 +97,35 @@ async def _opened(
     config: GatewayConfig, point_set: PointSet, clock: Clock
 ) -> tuple[Outbox, GapReason | None]:
     """Open the outbox with an epoch begun; on a full disk wait until there is room."""
-    is_waiting = False
+    outbox, reason = await _with_room(
+        lambda: open_outbox(config.data, point_set, clock, config.file.outbox)
+    )
+    epoch = secrets.randbelow(EPOCH_LIMIT - 1) + 1
+    try:
+        await _with_room(lambda: outbox.begin(epoch))
+    except BaseException:
+        await outbox.close()
+        raise
+    return outbox, reason
+
+
+async def _with_room(work: Callable[[], Awaitable[T]]) -> T:
+    """Do work that a full disk refuses, again and again until there is room."""
+    # A damaged outbox is mended anew at each try: the waits grow to spare the disk.
+    backoff = Backoff(base_s=1.0, cap_s=30.0, floor_s=1.0)
     while True:
         try:
-            outbox, reason = await open_outbox(config.data, point_set, clock, config.file.outbox)
-            try:
-                await outbox.begin(secrets.randbelow(EPOCH_LIMIT - 1) + 1)
-            except BaseException:
-                await outbox.close()
-                raise
+            done = await work()
         except (OutboxFull, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, OSError) and error.errno not in _NO_ROOM:
                 raise
-            if not is_waiting:
-                _log.error("the gateway waits: no room on its disk", problem=str(error))
-            is_waiting = True
-            await asyncio.sleep(ROOM_S)
+            if backoff.failures == 0:
+                _log.error("the gateway waits: its disk is full, free some", problem=str(error))
+            await asyncio.sleep(backoff.next_s())
         else:
-            if is_waiting:
+            if backoff.failures:
                 _log.info("the disk has room again")
-            return outbox, reason
+            return done
 
 
 async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig) -> None:

@@ -64,7 +64,10 @@ class Outbox:
         self._is_damaged = False
 
     async def begin(self, epoch: int) -> None:
-        """Start a new epoch and write the tail: from here on every point is known on disk."""
+        """Start a new epoch and write the tail: from here on every point is known on disk.
+
+        Raises `OutboxFull`; then it can be tried again with the same epoch.
+        """
         await _uncut(self._begin(epoch))
 
     async def _begin(self, epoch: int) -> None:
@@ -72,7 +75,8 @@ class Outbox:
             points = self.tail.point_set
             packed = msgpack.packb(points.rows(), use_bin_type=True)
             await self._called(lambda: self._file.keep_point_set(points.hash, packed))
-            self.index.begin(await self._called(lambda: self._file.begin_epoch(epoch)))
+            if epoch not in self.index.epochs:
+                self.index.begin(await self._called(lambda: self._file.begin_epoch(epoch)))
             await self._checkpoint()
 
     async def commit(self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None) -> None:

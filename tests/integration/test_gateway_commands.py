@@ -219,7 +219,7 @@ def test_a_start_on_a_full_disk_waits_for_room(config: Path, free_port: int) -> 
         fill(disk / "ballast")
         with running(config) as gateway:
             assert gateway.stderr is not None
-            assert "no room on its disk" in gateway.stderr.readline()
+            assert "its disk is full" in gateway.stderr.readline()
             (disk / "ballast").unlink()
             wait_for(free_port, "ledger")
             assert gateway.poll() is None

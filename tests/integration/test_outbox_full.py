@@ -47,6 +47,24 @@ async def test_a_full_disk_changes_nothing_and_the_same_commit_works_later(tmp_p
     await other.close()
 
 
+async def test_an_epoch_begun_on_a_full_disk_is_begun_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = await opened(tmp_path, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox._file, "write_tail", no_room)
+        for _ in range(3):
+            with pytest.raises(OutboxFull):
+                await outbox.begin(2)
+    await outbox.begin(2)
+    await commit(outbox, 5, START_US)
+    other = await opened(copied(tmp_path, tmp_path / "copy"), 3)
+    assert list(other.index.epochs) == [1, 2, 3]
+    assert state_of(other)[0] == state_of(outbox)[0]
+    await outbox.close()
+    await other.close()
+
+
 async def test_a_disk_too_full_for_the_tail_is_no_failed_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
