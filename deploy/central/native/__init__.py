@@ -1,0 +1,1 @@
+"""The native launcher: real servers (Kafka, registry, TimescaleDB, Mosquitto) without Docker."""
