@@ -1,9 +1,9 @@
 """What a central process can be told: one class, read once, all errors at once."""
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import SettingsError
@@ -29,6 +29,33 @@ class Settings(BaseSettings):
         default=None,
         description="The same database as its owner: for migrations and new projects. Needed with "
         "`dsn` by `setup`, and to bring the database up to date at a start.",
+    )
+    kafka: str | None = Field(
+        default=None,
+        description="Kafka brokers as `host:port,host:port`. Empty: the log lies in Postgres.",
+    )
+    kafka_ca: Path | None = Field(
+        default=None, description="Root certificates (PEM) the brokers are checked against."
+    )
+    kafka_identity: Path | None = Field(
+        default=None,
+        description="Key and certificate (PEM) central shows to the brokers; with `kafka_ca`.",
+    )
+    kafka_replicas: int = Field(
+        default=1,
+        ge=1,
+        le=7,
+        description="Brokers that keep each new topic; from 3 on a record is in two before it "
+        "counts.",
+    )
+    registry: SecretStr | None = Field(
+        default=None,
+        description="URL of the schema registry (Confluent API). Empty: schemas from files alone.",
+    )
+    egress_url: str | None = Field(
+        default=None,
+        description="Where `application` finds `egress` when they are two processes; it forwards "
+        "the API there.",
     )
     host: str = Field(default="127.0.0.1", description="Address of the page and the human API.")
     port: int = Field(default=8080, ge=0, le=65_535, description="Port of page and human API.")
@@ -86,6 +113,13 @@ class Settings(BaseSettings):
         default=5.0, ge=0.1, le=60, description="Seconds open requests have at a stop."
     )
 
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if (self.kafka_ca is None) != (self.kafka_identity is None):
+            msg = f"{variable('kafka_ca')} and {variable('kafka_identity')} go together"
+            raise ValueError(msg)
+        return self
+
 
 def read(**flags: Any) -> Settings:
     """Read the settings once; a flag that is not None goes before its variable.
@@ -110,5 +144,7 @@ def variable(name: str) -> str:
 
 def _explain(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
+    if not place:
+        return str(problem["msg"])
     field, _, rest = place.partition(".")
     return f"{variable(field)}{'.' + rest if rest else ''} (--{field}): {problem['msg']}"
