@@ -12,6 +12,8 @@ from typing import Final
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
+from central.analytics.flow import Flow
+from central.analytics.metrics import FlowMetrics
 from central.application import listing, login
 from central.application import page as page_routes
 from central.egress import gaps, gateways, history, latest, live, points
@@ -30,6 +32,7 @@ from central.ingress.sessions import LiveSessions
 from central.ingress.tls import PeerCertificateProtocol
 from central.limits import BodyLimit
 from central.messaging import Log, RecordCodec
+from central.messaging.upkeep import Upkeep
 from central.serve import Site
 from central.settings import Settings
 from central.storage.database import Pool
@@ -94,9 +97,10 @@ def ingress(platform: Platform) -> Part:
     )
 
 
-def messaging(_platform: Platform) -> Part:
-    """Build messaging: in the local profile a library on the database, with no task of its own."""
-    return Part()
+def messaging(platform: Platform) -> Part:
+    """Build messaging: every project's topics are there."""
+    upkeep = Upkeep(platform.pool, platform.log)
+    return Part(tasks={"upkeep": upkeep.run}, checks={"topics": upkeep.tell})
 
 
 def storage(platform: Platform) -> Part:
@@ -107,6 +111,13 @@ def storage(platform: Platform) -> Part:
         await run_writers(platform.pool, platform.log, platform.codec, metrics=metrics)
 
     return Part(tasks={"writers": write})
+
+
+def analytics(platform: Platform) -> Part:
+    """Build analytics: the live lane of every project, followed and counted."""
+    metrics = FlowMetrics(platform.registry)
+    flow = Flow(platform.pool, platform.log, platform.codec, platform.clock, metrics)
+    return Part(tasks={"flow": flow.run}, checks={"flow": flow.tell})
 
 
 def egress(platform: Platform) -> Part:
@@ -143,6 +154,7 @@ MODULES: Final[Mapping[str, Callable[[Platform], Part]]] = {
     "ingress": ingress,
     "messaging": messaging,
     "storage": storage,
+    "analytics": analytics,
     "egress": egress,
     "application": application,
 }
@@ -151,6 +163,7 @@ DOORS: Final[Mapping[str, tuple[str, ...]]] = {
     "ingress": ("link", "enrol"),
     "messaging": (),
     "storage": (),
+    "analytics": (),
     "egress": ("human",),
     "application": ("human",),
 }

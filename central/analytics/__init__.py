@@ -1,1 +1,1 @@
-"""Pipelines: derived points and alerts from readings (none are served yet)."""
+"""Analytics: what flows through the live lane, as pipelines will be fed with it."""

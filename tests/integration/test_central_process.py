@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from central import admin
+from central.modules import MODULES
 from central.process import running
 from central.storage.database import project_transaction
 from shared.link import NeedPointSet, Receipt
@@ -175,14 +176,14 @@ async def test_modules_that_run_alone_work_together(database: Database, tmp_path
     await admin.setup(settings, "demo", "main")
     async with contextlib.AsyncExitStack() as stack:
         alone = {
-            name: await stack.enter_async_context(running(settings, [name]))
-            for name in ("ingress", "messaging", "storage", "egress", "application")
+            name: await stack.enter_async_context(running(settings, [name])) for name in MODULES
         }
         doors = {name: set(each.ports) for name, each in alone.items()}
         assert doors == {
             "ingress": {"link", "enrol", "health"},
             "messaging": {"health"},
             "storage": {"health"},
+            "analytics": {"health"},
             "egress": {"human"},
             "application": {"human"},
         }

@@ -1,0 +1,69 @@
+"""The servers central stands on in each profile, for as long as a context lasts."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from deploy.central.processes import RunFailed, stop_on_signals
+
+NEEDED: Final = ("kafka", "registry", "timescale")
+PREFIX: Final = "SPINE_"
+
+
+@contextlib.contextmanager
+def servers(
+    profile: str, folder: Path | None, stop: threading.Event
+) -> Iterator[Mapping[str, str]]:
+    """Start the profile's servers and give the settings that lead central to them.
+
+    Servers that ran already go on running afterwards; others are stopped. `folder` keeps them (None:
+    the person's own stack). Raises `RunFailed` that says what the machine lacks, and what to do.
+    """
+    if profile == "local":
+        yield {}
+    elif profile == "given":
+        yield _given()
+    else:
+        with _launched(cast(Literal["dev", "staging"], profile), folder, stop) as env:
+            yield {name: value for name, value in env.items() if name.startswith(PREFIX)}
+
+
+def _given() -> Mapping[str, str]:
+    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    if f"{PREFIX}DSN" not in given:
+        raise RunFailed("SPINE_DSN must name the database; SPINE_KAFKA and SPINE_REGISTRY may")
+    return given
+
+
+@contextlib.contextmanager
+def _launched(
+    profile: Literal["dev", "staging"], folder: Path | None, stop: threading.Event
+) -> Iterator[Mapping[str, str]]:
+    # Its libraries take a moment to import, and the local profile needs none of it.
+    from deploy.central.native import launcher  # noqa: PLC0415 - see above
+    from deploy.central.native.service import StackFailed  # noqa: PLC0415 - see above
+
+    _refuse_missing({name: launcher.missing(name) for name in NEEDED})
+    stack = launcher.Launcher(folder or launcher.home(profile), profile)
+    ran_before = bool(stack.names())
+    print("starting Kafka, the registry and TimescaleDB …", flush=True)
+    try:
+        yield stack.up(NEEDED)
+    except StackFailed as error:
+        raise RunFailed(f"the servers: {error}") from error
+    finally:
+        stop_on_signals(stop)
+        if ran_before:
+            print("the servers ran before and go on: make stack-down ends them", flush=True)
+        else:
+            stack.down()
+
+
+def _refuse_missing(lacks: Mapping[str, list[str]]) -> None:
+    lines = [f"  {name}: {', '.join(missing)}" for name, missing in lacks.items() if missing]
+    if lines:
+        told = "\n".join(["this machine cannot run all servers of the profile:", *lines])
+        raise RunFailed(f"{told}\nWithout them: make demo, or make up PROFILE=local")
