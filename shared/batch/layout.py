@@ -4,6 +4,7 @@ Numbers here are those of docs/reference/batch.md.
 """
 
 import struct
+import threading
 import zlib
 from typing import Final, NamedTuple
 
@@ -98,13 +99,28 @@ def decompress(frame: bytes, max_bytes: int, expected: int | None = None) -> byt
             raise BatchInvalid("not_a_batch", f"zstd frame declares {size} bytes, not {expected}")
         if size > max_bytes:
             raise BatchInvalid("too_large", f"{size} bytes decompressed; at most {max_bytes}")
-        decompressor = zstandard.ZstdDecompressor(max_window_size=max(1024, max_bytes))
-        payload: bytes = decompressor.decompress(frame, allow_extra_data=False)
+        payload: bytes = _decompressor(max_bytes).decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise BatchInvalid("not_a_batch", f"zstd: {error}") from error
     if len(payload) != size:
         raise BatchInvalid("not_a_batch", f"zstd gave {len(payload)} of {size} bytes")
     return payload
+
+
+class _PerThread(threading.local):
+    """A decompressor for each thread: making one takes longer than a small body."""
+
+    def __init__(self) -> None:
+        self.usual = zstandard.ZstdDecompressor(max_window_size=MAX_DECOMPRESSED_BYTES)
+
+
+_DECOMPRESSORS: Final = _PerThread()
+
+
+def _decompressor(max_bytes: int) -> zstandard.ZstdDecompressor:
+    if max_bytes == MAX_DECOMPRESSED_BYTES:
+        return _DECOMPRESSORS.usual
+    return zstandard.ZstdDecompressor(max_window_size=max(1024, max_bytes))
 
 
 def widths_of(numbers: Unsigned) -> NDArray[np.intp]:
@@ -167,22 +183,39 @@ class Reader:
 
     def planes(self, size: int, width: int) -> Unsigned:
         """Read `size` numbers of `width` bytes each, plane by plane."""
-        octets = np.zeros((size, 8), np.uint8)
-        octets[:, :width] = self.octets(size * width).reshape(width, size).T
-        numbers: Unsigned = octets.view(UINT64).reshape(size)
-        return numbers
+        return from_planes(self.take(size * width), size, width)
+
+    def packed(self, size: int) -> bytes:
+        """Take an integer column of `size` numbers as it is, for `unpack`."""
+        if size == 0:
+            return b""
+        width = self._payload[self._at] if self._at < len(self._payload) else 0
+        if width > 8:
+            raise BatchInvalid("not_a_batch", f"a column of {width} bytes a number")
+        return self.take(1 + size * width)
 
     def column(self, size: int) -> Unsigned:
         """Read an integer column of `size` numbers."""
-        if size == 0:
-            return np.zeros(0, UINT64)
-        (width,) = self.take(1)
-        if width > 8:
-            raise BatchInvalid("not_a_batch", f"a column of {width} bytes a number")
-        return self.planes(size, width)
+        return unpack(self.packed(size), size)
 
     def end(self) -> None:
         """Refuse bytes that nothing has asked for."""
         if self._at != len(self._payload):
             left = len(self._payload) - self._at
             raise BatchInvalid("not_a_batch", f"{left} bytes after the last section")
+
+
+def unpack(packed: bytes, size: int) -> Unsigned:
+    """Read the numbers of a column that `Reader.packed` took."""
+    return from_planes(packed[1:], size, packed[0]) if size else np.zeros(0, UINT64)
+
+
+def from_planes(taken: bytes, size: int, width: int) -> Unsigned:
+    """Undo `planes`."""
+    octets = np.frombuffer(taken, np.uint8)
+    if width == 1:
+        return octets.astype(UINT64)
+    wide = np.zeros((size, 8), np.uint8)
+    wide[:, :width] = octets.reshape(width, size).T
+    numbers: Unsigned = wide.view(UINT64).reshape(size)
+    return numbers

@@ -35,15 +35,18 @@ SINGLE: Final = 0x30
 """m is the ordered bits of a float32."""
 DOUBLE: Final = 0x40
 """m is the ordered bits of a float64."""
-_FORMS: Final = (DIVIDED, MULTIPLIED, SINGLE_DECIMAL, SINGLE, DOUBLE)
 FORM_MASK: Final = 0xF0
 EXPONENT_MASK: Final = 0x0F
+_KNOWN: Final = frozenset(
+    form + exponent
+    for form in (DIVIDED, MULTIPLIED, SINGLE_DECIMAL)
+    for exponent in range(MAX_EXPONENT + 1)
+) | {SINGLE, DOUBLE}
 
 
 def is_known(kinds: NDArray[np.uint8]) -> bool:
     """Tell whether every kind is one that `to_values` reads."""
-    decimal = (kinds < SINGLE) & ((kinds & EXPONENT_MASK) <= MAX_EXPONENT)
-    return bool((decimal | (kinds == SINGLE) | (kinds == DOUBLE)).all())
+    return _KNOWN.issuperset(kinds.tolist())
 
 
 def choose_kinds(
@@ -155,27 +158,36 @@ def to_integers(values: Floats, kinds: NDArray[np.uint8]) -> Integers:
     return integers
 
 
-def to_values(integers: Integers, kinds: NDArray[np.uint8]) -> Floats:
-    """Turn integers back into values, each by its own kind."""
-    values = np.empty(len(integers), np.float64)
-    forms = kinds & FORM_MASK
+def to_values(integers: Integers, kinds: NDArray[np.uint8], lengths: NDArray[np.intp]) -> Floats:
+    """Turn integers back into values: `lengths` of them after another are of one kind each.
+
+    Every NaN is the quiet one without payload.
+    """
+    forms = set((kinds & FORM_MASK).tolist())
+    exponents = np.repeat((kinds & EXPONENT_MASK).astype(np.intp), lengths)
     with np.errstate(all="ignore"):
-        for form in _FORMS:
-            rows = np.flatnonzero(forms == form)
-            if len(rows):
-                exponents = (kinds[rows] & EXPONENT_MASK).astype(np.intp)
-                values[rows] = _of_form(integers[rows], exponents, form)
+        if len(forms) == 1:
+            return _of_form(integers, exponents, forms.pop())
+        values = np.empty(len(integers), np.float64)
+        form_of = np.repeat(kinds & FORM_MASK, lengths)
+        for form in forms:
+            rows = np.flatnonzero(form_of == form)
+            values[rows] = _of_form(integers[rows], exponents[rows], form)
     return values
 
 
 def _of_form(integers: Integers, exponents: NDArray[np.intp], form: int) -> Floats:
     if form == DOUBLE:
-        doubles: Floats = _ordered(integers, 63).view(np.float64)
-        return doubles
+        return _without_payload(_ordered(integers, 63).view(np.float64))
     if form == SINGLE:
         singles = _ordered(integers, 31).astype(np.int32).view(np.float32)
-        return singles.astype(np.float64)
+        return _without_payload(singles.astype(np.float64))
     return _from_decimal(integers.astype(np.float64), exponents, form)
+
+
+def _without_payload(values: Floats) -> Floats:
+    values[np.isnan(values)] = np.nan
+    return values
 
 
 def _ordered(bits: Integers, sign: int) -> Integers:
