@@ -1,6 +1,14 @@
 """The log between ingress and its consumers: contract, records, schemas and topics."""
 
-from central.messaging.log import Log, LogAway, OffsetOutOfRange, Position, Record, TopicUnknown
+from central.messaging.log import (
+    Log,
+    LogAway,
+    OffsetOutOfRange,
+    Position,
+    Record,
+    RecordTooLarge,
+    TopicUnknown,
+)
 from central.messaging.postgres_log import PostgresLog
 from central.messaging.records import (
     DeadRecord,
@@ -26,6 +34,7 @@ __all__ = [
     "Record",
     "RecordCodec",
     "RecordInvalid",
+    "RecordTooLarge",
     "TopicKind",
     "TopicUnknown",
     "create_topics",

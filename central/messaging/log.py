@@ -19,6 +19,10 @@ class TopicUnknown(LogAway):
     """The topic does not exist (yet); `central.messaging.topics.create_topics` makes it."""
 
 
+class RecordTooLarge(SpineError):
+    """The log never takes a record of this size; trying again is no use."""
+
+
 class OffsetOutOfRange(SpineError):
     """No record has this offset any more, or yet: the consumer starts at the earliest."""
 
@@ -53,7 +57,8 @@ class Log(Protocol):
     async def append(self, topic: str, key: bytes, value: bytes) -> Position:
         """Append one record; it is durable when this returns. Records of one key keep their order.
 
-        Raises `TopicUnknown` for a topic that was not created.
+        Raises `TopicUnknown` for a topic that was not created, `RecordTooLarge` for a record that
+        can never be appended.
         """
         ...
 
