@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from central.ingress.lane import lane_of
 from central.ingress.metrics import IngressMetrics
 from central.ingress.point_sets import PointSets
-from central.messaging.log import Log, LogAway
+from central.messaging.log import Log, LogAway, RecordTooLarge
 from central.messaging.records import (
     DeadRecord,
     EventRecord,
@@ -90,7 +90,11 @@ class Intake:
             name, value = await self._record(gateway, batch, ids, received_at)
         except BatchInvalid as error:
             return await self._refuse(gateway, batch, error, received_at)
-        await self._log.append(name, _key(gateway), value)
+        try:
+            await self._log.append(name, _key(gateway), value)
+        except RecordTooLarge as error:
+            too_large = BatchInvalid("too_large", str(error))
+            return await self._refuse(gateway, batch, too_large, received_at)
         self._metrics.batches.labels("accepted").inc()
         return Receipt(accepted=(Accepted(epoch=batch.epoch, seqs=((batch.seq, batch.seq),)),))
 

@@ -19,6 +19,7 @@ from central.messaging import (
     ReadingRecord,
     Record,
     RecordCodec,
+    RecordTooLarge,
 )
 from central.storage.catalogue import Gateway
 from central.storage.database import DatabaseAway
@@ -47,10 +48,13 @@ class KeptLog:
 
     appended: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     is_away: bool = False
+    refused: str = ""
 
     async def append(self, topic: str, key: bytes, value: bytes) -> Position:
         if self.is_away:
             raise LogAway("for the test")
+        if topic == self.refused:
+            raise RecordTooLarge("for the test")
         self.appended.append((topic, key, value))
         return Position("log", 0, len(self.appended) - 1)
 
@@ -135,6 +139,19 @@ async def test_bytes_that_break_the_format_are_kept_whole_with_the_reason() -> N
     assert isinstance(record, DeadRecord)
     assert (record.code, record.body) == (answer.problem.code, bad.body)
     assert (record.count, record.kind, record.point_set) == (1, "readings", SET.hash)
+
+
+async def test_a_record_the_log_never_takes_is_kept_whole_with_the_reason() -> None:
+    rig = Rig(log=KeptLog(refused="spine.demo.readings"))
+    batch = readings_batch(SET, 5, [(0, NOW, 1.0, 0)])
+    answer = await rig.take(batch)
+    assert isinstance(answer, RefusedFrame)
+    assert answer.problem.code == "too_large"
+    [(topic, _, value)] = rig.log.appended
+    record = rig.codec.decode(value)
+    assert topic == "spine.demo.dead"
+    assert isinstance(record, DeadRecord)
+    assert (record.code, record.body, record.seq) == ("too_large", batch.body, 5)
 
 
 @pytest.mark.parametrize(
