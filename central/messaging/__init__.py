@@ -17,8 +17,11 @@ from central.messaging.records import (
     ReadingRecord,
     RecordCodec,
     RecordInvalid,
+    SchemaUnknown,
     resolve_series,
 )
+from central.messaging.registry import RegistryAway, SchemaIds, SchemaRefused
+from central.messaging.schema_registry import open_registry
 from central.messaging.topics import TopicKind, create_topics, topic
 
 __all__ = [
@@ -35,9 +38,14 @@ __all__ = [
     "RecordCodec",
     "RecordInvalid",
     "RecordTooLarge",
+    "RegistryAway",
+    "SchemaIds",
+    "SchemaRefused",
+    "SchemaUnknown",
     "TopicKind",
     "TopicUnknown",
     "create_topics",
+    "open_registry",
     "resolve_series",
     "topic",
 ]

@@ -15,7 +15,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from central.messaging.registry import FileRegistry, Schema
+from central.messaging.registry import FileRegistry, Schema, SchemaIds
 from shared.columns import Columns
 from shared.errors import SpineError
 
@@ -33,6 +33,10 @@ _AVRO_ERRORS: Final = (
 
 class RecordInvalid(SpineError):
     """A record's value is not one of ours, or its schema is not known here."""
+
+
+class SchemaUnknown(RecordInvalid):
+    """Nobody has told yet what the id before a record means: `RecordCodec.decode_again` asks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,49 +105,81 @@ def resolve_series(
 
 
 class RecordCodec:
-    """Writes and reads records under the schemas of a registry."""
+    """Writes and reads records under the schemas and ids of a registry; any thread may use it."""
 
-    def __init__(self, registry: FileRegistry | None = None) -> None:
-        self._registry = registry or FileRegistry.load()
+    def __init__(self, ids: SchemaIds | None = None) -> None:
+        self._ids: SchemaIds = ids or FileRegistry.load()
 
     def encode(self, record: LogRecord) -> bytes:
-        """Write a record's value under the newest schema of its kind."""
+        """Write a record's value under the newest schema of its kind.
+
+        Raises `RegistryAway` while the registry has not yet told the schema's id.
+        """
         if isinstance(record, ReadingRecord):
             name, fields = "reading_batch", _reading_fields(record)
         elif isinstance(record, EventRecord):
             name, fields = "event_batch", _event_fields(record)
         else:
             name, fields = "dead_batch", _dead_fields(record)
-        schema = self._registry.newest(name)
+        schema = self._ids.newest(name)
         out = io.BytesIO()
-        out.write(_HEAD.pack(0, schema.id))
+        out.write(_HEAD.pack(0, self._ids.id_of(schema)))
         fastavro.schemaless_writer(out, schema.coding, fields)
         return out.getvalue()
 
     def decode(self, value: bytes) -> LogRecord:
         """Read a record's value, whatever version of its schema wrote it.
 
-        Raises `RecordInvalid`; nothing else, whatever the bytes.
+        Raises `RecordInvalid` (of which `SchemaUnknown` is one); nothing else, whatever the bytes.
+        With a registry it is final only after `decode_again`.
         """
-        if len(value) < _HEAD.size or value[0] != 0:
-            raise RecordInvalid("not in the Confluent wire format: no leading zero byte")
-        written = self._registry.by_id(_HEAD.unpack_from(value)[1])
-        if written is None:
-            raise RecordInvalid(f"schema id {_HEAD.unpack_from(value)[1]} is not known here")
+        schema_id = _schema_id(value)
+        meanings = self._ids.meanings(schema_id)
+        if not meanings:
+            raise SchemaUnknown(f"schema id {schema_id} is not known here")
+        read = [self._attempt(written, value) for written in meanings]
+        found = [record for record in read if not isinstance(record, RecordInvalid)]
+        if len(found) > 1:
+            names = " and ".join(written.subject for written in meanings)
+            raise RecordInvalid(f"schema id {schema_id} has meant {names}: it can be either")
+        if not found and isinstance(read[0], RecordInvalid):
+            raise read[0]
+        return found[0]
+
+    async def decode_again(self, value: bytes) -> LogRecord:
+        """Read a value that `decode` could not read, after asking the registry what its id means.
+
+        Raises `RecordInvalid`, now for good; `RegistryAway`: try again later; `SchemaRefused`: a
+        newer release wrote it and this one cannot read it.
+        """
+        await self._ids.learn(_schema_id(value))
+        return self.decode(value)
+
+    def _attempt(self, written: Schema, value: bytes) -> LogRecord | RecordInvalid:
         try:
             return _RECORDS[written.name](self._read(written, value))
+        except RecordInvalid as error:
+            return error
         except _AVRO_ERRORS as error:
-            raise RecordInvalid(f"not a {written.name}: {error}") from error
+            invalid = RecordInvalid(f"not a {written.name}: {error}")
+            invalid.__cause__ = error
+            return invalid
 
     def _read(self, written: Schema, value: bytes) -> dict[str, Any]:
-        newest = self._registry.newest(written.name)
+        newest = self._ids.newest(written.name)
         source = io.BytesIO(value)
         source.seek(_HEAD.size)
-        reader = None if written is newest else newest.coding
+        reader = None if written.id == newest.id else newest.coding
         fields: Any = fastavro.schemaless_reader(source, written.coding, reader)
         if source.tell() != len(value):
             raise RecordInvalid(f"{len(value) - source.tell()} bytes after a {written.name}")
         return dict(fields)
+
+
+def _schema_id(value: bytes) -> int:
+    if len(value) < _HEAD.size or value[0] != 0:
+        raise RecordInvalid("not in the Confluent wire format: no leading zero byte")
+    return int(_HEAD.unpack_from(value)[1])
 
 
 def _head(record: LogRecord) -> dict[str, Any]:

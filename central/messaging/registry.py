@@ -1,15 +1,16 @@
-"""The schema registry of the local profile: schemas from files, checked as a registry would.
+"""The schemas of the log, from files, and the contract of whoever gives them their ids.
 
 `schemas/<name>.<version>.avsc`; every version must be able to read what all older ones wrote
-(BACKWARD_TRANSITIVE). A schema's id is made of its content, so every process agrees on it.
+(BACKWARD_TRANSITIVE). In the local profile a schema's id is made of its content, so every process
+agrees on it; with a schema registry it is the registry's (`schema_registry.py`).
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import fastavro.schema
 
@@ -17,18 +18,31 @@ from central.messaging.compatibility import problems_reading
 from shared.errors import SpineError
 
 FOLDER: Final = Path(__file__).parent / "schemas"
+_SCHEMA_ERRORS: Final = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    fastavro.schema.SchemaParseException,
+)
 
 
 class SchemaRefused(SpineError):
-    """A schema file is broken, or cannot read what an older version of it wrote."""
+    """A schema is broken, or cannot read what another version of it wrote."""
+
+
+class RegistryAway(SpineError):
+    """The schema registry cannot be asked now; the caller keeps what it has and tries again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Schema:
     """One version of one schema.
 
-    `text` is what a registry is given; `coding` is the same without logical types, because times
-    are kept as integers: the bytes are the same.
+    `id` is made of its content: equal schemas have equal ids. `text` is what a registry is given;
+    `coding` is the same without logical types, because times are kept as integers: the bytes are
+    the same.
     """
 
     name: str
@@ -36,6 +50,53 @@ class Schema:
     id: int
     text: str
     coding: Any
+
+    @classmethod
+    def parse(cls, name: str, version: int, text: str) -> Self:
+        """Make a schema of its Avro text; raises `SchemaRefused` with what is wrong in it."""
+        try:
+            document = json.loads(text)
+            canonical = fastavro.schema.to_parsing_canonical_form(document)
+            coding = fastavro.schema.parse_schema(_without_logical_types(document))
+        except _SCHEMA_ERRORS as error:
+            raise SchemaRefused(str(error)) from error
+        return cls(name, version, _id_of(canonical), text, coding)
+
+    @property
+    def subject(self) -> str:
+        """Under which name a registry keeps all versions: the full name of the record."""
+        return str(self.coding["name"]) if isinstance(self.coding, dict) else self.name
+
+
+class SchemaIds(Protocol):
+    """Which id stands in front of a record, and what an id found there means."""
+
+    def newest(self, name: str) -> Schema:
+        """Give the version that is written now."""
+        ...
+
+    def id_of(self, schema: Schema) -> int:
+        """Tell the id a schema is written under; raises `RegistryAway` until it is known."""
+        ...
+
+    def meanings(self, schema_id: int) -> Sequence[Schema]:
+        """Tell what was written under an id: one schema, none, or several if a registry was wiped.
+
+        Never asks anybody, so it may be called from any thread.
+        """
+        ...
+
+    async def learn(self, schema_id: int) -> None:
+        """Ask what an id means; `meanings` knows it afterwards, if anybody does.
+
+        Raises `RegistryAway`, and `SchemaRefused` for a newer version of a schema of ours that our
+        own cannot read.
+        """
+        ...
+
+    async def check(self) -> str:
+        """Tell the state in a few words; raises `RegistryAway` while nothing can be written."""
+        ...
 
 
 class FileRegistry:
@@ -57,13 +118,33 @@ class FileRegistry:
             _check(found)
         return cls(versions)
 
+    def all_versions(self) -> Mapping[str, Sequence[Schema]]:
+        """Give every version of every schema, oldest first."""
+        return self._versions
+
     def newest(self, name: str) -> Schema:
         """Give the version that is written now."""
         return self._versions[name][-1]
 
     def by_id(self, schema_id: int) -> Schema | None:
-        """Find a schema by the id in a record's first bytes."""
+        """Find a schema by the id that its content makes."""
         return self._by_id.get(schema_id)
+
+    def id_of(self, schema: Schema) -> int:
+        """Tell the id of a schema: the one its content makes."""
+        return schema.id
+
+    def meanings(self, schema_id: int) -> Sequence[Schema]:
+        """Tell the schema of an id, if there is one."""
+        found = self._by_id.get(schema_id)
+        return () if found is None else (found,)
+
+    async def learn(self, schema_id: int) -> None:
+        """Learn nothing: there is nobody to ask."""
+
+    async def check(self) -> str:
+        """Tell how many schemas there are."""
+        return f"{len(self._by_id)} schemas from files"
 
 
 def _read(path: Path) -> Schema:
@@ -71,13 +152,9 @@ def _read(path: Path) -> Schema:
     if not name or not version.isdigit():
         raise SchemaRefused(f"{path.name}: a schema file is called <name>.<version>.avsc")
     try:
-        text = path.read_text(encoding="utf-8")
-        document = json.loads(text)
-        canonical = fastavro.schema.to_parsing_canonical_form(document)
-        coding = fastavro.schema.parse_schema(_without_logical_types(document))
-    except (ValueError, KeyError, fastavro.schema.SchemaParseException) as error:
+        return Schema.parse(name, int(version), path.read_text(encoding="utf-8"))
+    except (SchemaRefused, OSError, UnicodeError) as error:
         raise SchemaRefused(f"{path.name}: {error}") from error
-    return Schema(name, int(version), _id_of(canonical), text, coding)
 
 
 def _without_logical_types(schema: Any) -> Any:
