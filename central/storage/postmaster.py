@@ -73,13 +73,16 @@ class Seat:
     user: str | None
 
     @classmethod
-    def prepare(cls, folder: Path) -> Self:
-        """Work out user and socket folder; makes the user where root starts it."""
+    def prepare(cls, folder: Path, bin_folder: Path | None = None) -> Self:
+        """Work out user and socket folder; makes the user where root starts it.
+
+        `bin_folder` has the server's programs: the wheel's, if none is given.
+        """
         user = None
         if os.geteuid() == 0:
             user = ROOTS_STAND_IN
             _make_user(user)
-            for path in (folder, programs()):
+            for path in (folder, bin_folder or programs()):
                 _let_through(path)
         return cls(_socket_folder(folder, user), user)
 
@@ -90,11 +93,14 @@ class Seat:
 
 
 class Postmaster:
-    """The server of one data folder."""
+    """The server of one data folder; its programs are the wheel's, if none are given."""
 
-    def __init__(self, data: Path, seat: Seat, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, data: Path, seat: Seat, settings: Mapping[str, str], bin_folder: Path | None = None
+    ) -> None:
         self.data = data
         self._seat = seat
+        self._bin_folder = bin_folder
         self._settings = {
             **_SETTINGS,
             "unix_socket_directories": str(seat.socket_folder),
@@ -135,11 +141,15 @@ class Postmaster:
         if self.is_running():
             self._await_ready()
             return
+        self.prepare_start()
+        log = self._log_file()
+        self._run("pg_ctl", "-D", str(self.data), "-l", str(log), "-w", "-t", str(START_S), "start")
+
+    def prepare_start(self) -> None:
+        """Make the folder of a server that does not run fit for a start, also after a crash."""
         self._await_orphans()
         self._clear_traces()
         self._write_settings()
-        log = self._log_file()
-        self._run("pg_ctl", "-D", str(self.data), "-l", str(log), "-w", "-t", str(START_S), "start")
 
     def stop(self) -> None:
         """Stop the server in order; in a hurry where that takes too long."""
@@ -248,8 +258,8 @@ class Postmaster:
         if self._seat.user is not None:
             user = {"user": self._seat.user, "group": self._seat.user, "extra_groups": ()}
         with tempfile.TemporaryFile("w+") as output:
-            result = subprocess.run(  # noqa: S603 -- fixed programs of the wheel, no shell
-                [str(programs() / program), *arguments],
+            result = subprocess.run(  # noqa: S603 -- the server's own programs, no shell
+                [str((self._bin_folder or programs()) / program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -280,7 +290,9 @@ def _ends(process: psutil.Process, data: Path, limit_s: float) -> bool:
 def _works_in(process: psutil.Process, data: Path) -> bool:
     """Tell whether it is a Postgres process of this folder: the server makes it its directory."""
     try:
-        return process.name().startswith("postgres") and process.cwd() == str(data)
+        # "ld-": a server that was started by a loader of its own is called like that.
+        is_server = process.name().startswith(("postgres", "ld-"))
+        return is_server and process.cwd() == str(data)
     except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
         return False
 

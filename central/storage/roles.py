@@ -11,6 +11,7 @@ from central.storage.database import Connection, Pool
 OWNER: Final = "spine_owner"
 SERVICE: Final = "spine_service"
 DATABASE: Final = "spine"
+EXTENSION: Final = "timescaledb"
 
 
 async def prepare_roles(superuser: Pool, owner_password: str, service_password: str) -> None:
@@ -32,6 +33,18 @@ async def prepare_database(superuser: Pool, name: str = DATABASE) -> None:
             # The collision path keeps a batch in a temporary table.
             f'GRANT TEMPORARY ON DATABASE "{name}" TO PUBLIC'
         )
+
+
+async def prepare_extension(superuser: Pool) -> bool:
+    """Put TimescaleDB into the database the pool is connected to; False where the server has none.
+
+    Tables become hypertables with the next run of the migrations.
+    """
+    is_there = "SELECT 1 FROM pg_available_extensions WHERE name = $1"
+    if not await superuser.fetchval(is_there, EXTENSION):
+        return False
+    await superuser.fetchval(f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}")
+    return True
 
 
 async def _login_role(connection: Connection, role: str, rights: str, password: str) -> None:
