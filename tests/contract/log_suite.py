@@ -5,15 +5,37 @@ another process would have it, and how to lose everything.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from central.messaging import Log, OffsetOutOfRange, Record, TopicUnknown, create_topics, topic
+from central.ingress.intake import resolve
+from central.messaging import (
+    DeadRecord,
+    EventRecord,
+    Log,
+    LogRecord,
+    OffsetOutOfRange,
+    ReadingRecord,
+    Record,
+    RecordCodec,
+    TopicUnknown,
+    create_topics,
+    topic,
+)
+from shared.batch import MAX_DECOMPRESSED_BYTES, decode, decode_events
+from shared.columns import Columns
+from shared.link import MAX_BODY_BYTES, Batch, unpack
 
 TOPIC = "spine.demo.readings"
 LIMIT = 1_000_000
+DATA = Path(__file__).parents[1] / "data"
+GATEWAY, EPOCH, NOW = 5, -(2**63), 1_700_000_000_000_000
+BODIES = {path.stem: path.read_bytes() for path in sorted((DATA / "batch").glob("*.batch"))}
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,20 @@ async def read_all(log: Log, name: str = TOPIC, offset: int | None = None) -> li
         found += records
         offset = records[-1].offset + 1
     return found
+
+
+async def through(log: Log, record: LogRecord) -> LogRecord:
+    """Take a record through the log as ingress writes it and the writer reads it."""
+    codec = RecordCodec()
+    await log.append(TOPIC, b"%d" % GATEWAY, codec.encode(record))
+    return codec.decode((await read_all(log))[-1].value)
+
+
+def rows(columns: Columns) -> list[object]:
+    """Give columns to the bit: NaN and zeros with a sign are told apart."""
+    values = columns.value.view(np.int64).tolist()
+    kept = columns.series.tolist(), columns.observed_at.tolist(), values, columns.quality.tolist()
+    return [*kept, dict(columns.texts)]
 
 
 class LogContract:
@@ -96,6 +132,42 @@ class LogContract:
         await rig.log.append(TOPIC, b"gw", big)
 
         assert [record.value for record in await read_all(rig.other)] == [big]
+
+    async def test_what_the_largest_body_can_become_passes(self, rig: LogRig) -> None:
+        largest = random.Random(4).randbytes(MAX_BODY_BYTES) + bytes(MAX_DECOMPRESSED_BYTES)
+        await rig.log.append(TOPIC, b"gw", largest)
+        after = await rig.log.append(TOPIC, b"gw", b"after")
+
+        first, second = await read_all(rig.other)
+
+        assert first.value == largest
+        assert (second.offset, second.value) == (after.offset, b"after")
+
+    @pytest.mark.parametrize("name", BODIES)
+    async def test_a_golden_body_comes_out_as_it_went_in(self, rig: LogRig, name: str) -> None:
+        columns = decode(BODIES[name])
+
+        found = await through(rig.log, ReadingRecord(GATEWAY, EPOCH, 3, NOW, columns))
+
+        assert isinstance(found, ReadingRecord)
+        assert (found.gateway_id, found.epoch, found.seq) == (GATEWAY, EPOCH, 3)
+        assert found.received_at == NOW
+        assert rows(found.columns) == rows(columns)
+
+    async def test_golden_events_come_out_as_they_went_in(self, rig: LogRig) -> None:
+        ids = np.asarray([11, 12, 40, 41], np.int32)
+        events = decode_events((DATA / "batch" / "gap.events").read_bytes())
+        record = EventRecord(GATEWAY, EPOCH, 4, NOW, len(events), [resolve(e, ids) for e in events])
+
+        assert await through(rig.log, record) == record
+
+    async def test_the_golden_frame_comes_out_as_a_dead_letter(self, rig: LogRig) -> None:
+        frame = unpack((DATA / "link" / "batch.msgpack").read_bytes())
+        assert isinstance(frame, Batch)  # its body is none that can be read
+        named = (GATEWAY, frame.epoch, frame.seq, NOW, frame.count, frame.kind.value)
+        record = DeadRecord(*named, "not_a_batch", "why", frame.point_set, frame.body)
+
+        assert await through(rig.log, record) == record
 
     async def test_a_reader_that_waits_is_woken(self, rig: LogRig) -> None:
         for appender in (rig.log, rig.other):
