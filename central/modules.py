@@ -16,6 +16,7 @@ from central.analytics.flow import Flow
 from central.analytics.metrics import FlowMetrics
 from central.application import listing, login
 from central.application import page as page_routes
+from central.application.forward import Forward
 from central.egress import gaps, gateways, history, latest, live, points
 from central.egress.feed import LatestFeed
 from central.egress.metrics import EgressMetrics
@@ -140,13 +141,16 @@ def egress(platform: Platform) -> Part:
 
 
 def application(platform: Platform) -> Part:
-    """Build application: the page, signing in, projects and sites."""
+    """Build application: the page, signing in, projects and sites; it hands on what is egress's."""
+    own = (page_routes.routes(), login.routes(platform.pool), listing.routes(platform.pool))
+    settings = platform.settings
+    if settings.egress_url is None:
+        return Part(routers=own)
+    forward = Forward(settings.egress_url, settings.query_timeout_s, platform.registry)
     return Part(
-        routers=(
-            page_routes.routes(),
-            login.routes(platform.pool),
-            listing.routes(platform.pool),
-        )
+        routers=(*own, forward.routes()),
+        tasks={"forward": forward.upstream.run},
+        checks={"egress": forward.upstream.tell},
     )
 
 

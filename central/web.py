@@ -29,10 +29,12 @@ def human_app(pool: Pool, names: Sequence[str], routers: Sequence[APIRouter]) ->
 
     Raises ValueError for a route without a declared policy: it would be open by forgetting.
     """
+    routes = [route for router in routers for route in declared(router)]
+    is_described = any(route.path == OPENAPI_PATH for route in routes)
     app = FastAPI(
         title="SPINE",
         version="1",
-        openapi_url=OPENAPI_PATH,
+        openapi_url=None if is_described else OPENAPI_PATH,
         docs_url=None,  # its page would load from a CDN
         redoc_url=None,
         redirect_slashes=False,
@@ -40,7 +42,6 @@ def human_app(pool: Pool, names: Sequence[str], routers: Sequence[APIRouter]) ->
     )
     app.state.doorkeeper = Doorkeeper(pool)
     install(app)
-    routes = [route for router in routers for route in declared(router)]
     refuse_undeclared(routes)
     for router in routers:
         app.include_router(router)
