@@ -22,12 +22,14 @@ class Cache:
     """
 
     folder: Path
+    tell: Callable[[str], None] = lambda _: None
+    """Gets a line for people when something is installed, which takes its time."""
 
     @classmethod
-    def of_user(cls) -> Self:
+    def of_user(cls, tell: Callable[[str], None] = lambda _: None) -> Self:
         """Take the cache of the user who runs this."""
         base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return cls(Path(base) / "spine" / "stack")
+        return cls(Path(base) / "spine" / "stack", tell)
 
     def path(self, name: str, version: str) -> Path:
         """Tell where a piece of software is once it is installed."""
@@ -53,6 +55,7 @@ class Cache:
             return place
         with self._locked(place.name):
             if not self.holds(name, version):
+                self.tell(f"{name}: installing {version} (once) …")
                 self._make(place, fill)
         return place
 

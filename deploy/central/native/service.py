@@ -76,23 +76,37 @@ class Instance:
 class Service(Protocol):
     """A kind of server that the launcher can install and run.
 
-    The launcher calls `install` once at a time per cache, and for each instance in this order:
-    `prepare`, `command` (started in a session of its own, in the instance's folder, umask 077),
-    `is_ready` until true, `settle`. All block; different instances are called from different
-    threads. Only `StackFailed` and `OSError` may be raised.
+    The launcher calls `install`, then for each instance in this order: `prepare`, `command` (which
+    it starts in a session of its own, in the instance's folder, with umask 077 and little
+    environment), `is_ready` until true, `settle`. All block. A service's own instances are
+    prepared and settled one after another, services beside each other in threads. What is raised
+    must be a `StackFailed` or an `OSError`. The properties are plain class attributes in practice.
     """
 
-    name: str
-    """One word; also the instance's name where there is one alone."""
-    version: str
-    ports: Sequence[str]
-    """Names of the ports each instance needs."""
-    needs: Sequence[str]
-    """Services that must be ready before this one is prepared; most need none."""
-    stop_signal: Signals
-    """What asks the server to end in good order."""
-    start_s: float
-    """How long a start may take until `is_ready`, on a slow and busy machine."""
+    @property
+    def name(self) -> str:
+        """One word; also the instance's name where there is one alone."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What is installed."""
+        ...
+
+    @property
+    def ports(self) -> Sequence[str]:
+        """Names of the ports each instance needs; the first is the one to show."""
+        ...
+
+    @property
+    def stop_signal(self) -> Signals:
+        """What asks the server to end in good order."""
+        ...
+
+    @property
+    def start_s(self) -> float:
+        """How long a start may take until `is_ready`, on a slow and busy machine."""
+        ...
 
     def instances(self, profile: Profile) -> Sequence[str]:
         """Name the servers of this service that a profile runs."""
