@@ -7,8 +7,14 @@ from deploy.central.native.kafka import Kafka
 from deploy.central.native.mosquitto import Mosquitto
 from deploy.central.native.registry import Registry
 from deploy.central.native.service import Service, StackFailed
+from deploy.central.native.timescale import Timescale
 
-SERVICES: Final[Sequence[Service]] = (Kafka(), Registry(), Mosquitto())
+SERVICES: Final[Sequence[Service]] = (
+    Kafka(),
+    Registry(),
+    Timescale(),
+    Mosquitto(),
+)
 
 
 def find(name: str) -> Service:
