@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from central.connections import open_log
 from central.ingress.authority import Authority
 from central.local import database
-from central.messaging import PostgresLog, create_topics
+from central.messaging import create_topics
 from central.settings import Settings
 from central.storage.catalogue import (
     CatalogueError,
@@ -45,7 +46,8 @@ async def setup(settings: Settings, slug: str, site: str) -> Said:
         async with open_pool(found.as_owner(), size=1) as owner:
             project = await create_project(owner, slug)
         async with open_pool(found.dsn, size=2) as pool:
-            await create_topics(PostgresLog(pool), slug)
+            async with open_log(settings, pool) as log:
+                await create_topics(log, slug)
             await create_site(pool, project.project_id, site)
     return Said(f"project {slug}, site {site}")
 

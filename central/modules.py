@@ -32,7 +32,7 @@ from central.ingress.receipts import ReceiptPoller
 from central.ingress.sessions import LiveSessions
 from central.ingress.tls import PeerCertificateProtocol
 from central.limits import BodyLimit
-from central.messaging import Log, RecordCodec
+from central.messaging import Log, RecordCodec, SchemaIds
 from central.messaging.upkeep import Upkeep
 from central.serve import Site
 from central.settings import Settings
@@ -54,6 +54,7 @@ class Platform:
     clock: Clock
     pool: Pool
     log: Log
+    schemas: SchemaIds
     codec: RecordCodec
     registry: CollectorRegistry
 
@@ -153,6 +154,9 @@ def application(platform: Platform) -> Part:
         checks={"egress": forward.upstream.tell},
     )
 
+
+ON_THE_LOG: Final = frozenset({"ingress", "messaging", "storage", "analytics"})
+"""The modules that cannot work without the log and its schemas."""
 
 MODULES: Final[Mapping[str, Callable[[Platform], Part]]] = {
     "ingress": ingress,

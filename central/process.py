@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from central import health
+from central.connections import open_log, open_schemas
 from central.limits import BodyLimit
 from central.local import Database, database
-from central.messaging import PostgresLog, RecordCodec, TopicKind, topic
-from central.modules import DOORS, MODULES, Part, Platform, Task
+from central.messaging import RecordCodec, TopicKind, topic
+from central.modules import DOORS, MODULES, ON_THE_LOG, Part, Platform, Task
 from central.serve import Bound, Door, Site, bind, serving
 from central.settings import Settings
 from central.storage.catalogue import list_projects
-from central.storage.database import Pool, open_pool
+from central.storage.database import open_pool
 from central.web import human_app
 from shared.backoff import Backoff
 from shared.clock import SystemClock
@@ -45,8 +46,14 @@ async def running(settings: Settings, names: Sequence[str]) -> AsyncIterator[Run
     was started here stops.
     """
     with _doors(settings, names) as bound:
-        async with database(settings) as found, open_pool(found.dsn, size=POOL_SIZE) as pool:
-            platform = _platform(settings, pool)
+        async with (
+            open_schemas(settings) as schemas,
+            database(settings) as found,
+            open_pool(found.dsn, size=POOL_SIZE) as pool,
+            open_log(settings, pool) as log,
+        ):
+            codec, registry = RecordCodec(schemas), new_registry()
+            platform = Platform(settings, SystemClock(), pool, log, schemas, codec, registry)
             parts = {name: MODULES[name](platform) for name in names}
             sites = {bound[door]: site for door, site in _sites(platform, parts).items()}
             async with _tasks(_work_of(parts, found)), serving(sites, settings.shutdown_s):
@@ -75,10 +82,6 @@ def _doors(settings: Settings, names: Sequence[str]) -> Iterator[dict[str, Bound
         yield bound
 
 
-def _platform(settings: Settings, pool: Pool) -> Platform:
-    return Platform(settings, SystemClock(), pool, PostgresLog(pool), RecordCodec(), new_registry())
-
-
 def _sites(platform: Platform, parts: Mapping[str, Part]) -> dict[str, Site]:
     sites = {door: site for part in parts.values() for door, site in part.sites.items()}
     routers = [router for part in parts.values() for router in part.routers]
@@ -101,7 +104,9 @@ def _checks(platform: Platform, parts: Mapping[str, Part]) -> dict[str, health.C
         await platform.log.log_id(topic(projects[0].slug, TopicKind.READINGS))
         return "answers"
 
-    checks: dict[str, health.Check] = {"database": ask_database, "log": ask_log}
+    checks: dict[str, health.Check] = {"database": ask_database}
+    if not ON_THE_LOG.isdisjoint(parts):
+        checks |= {"log": ask_log, "schemas": platform.schemas.check}
     for part in parts.values():
         checks |= part.checks
     return checks

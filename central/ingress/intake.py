@@ -18,6 +18,7 @@ from central.messaging.records import (
     RecordCodec,
     resolve_series,
 )
+from central.messaging.registry import RegistryAway
 from central.messaging.topics import TopicKind, topic
 from central.storage.catalogue import Gateway
 from central.storage.database import DatabaseAway, TransactionClash
@@ -77,6 +78,8 @@ class Intake:
             return await self._take(gateway, batch)
         except LogAway:
             return self._put_off(batch, "log_away")
+        except RegistryAway:
+            return self._put_off(batch, "registry_away")
         except (DatabaseAway, TransactionClash):
             return self._put_off(batch, "database_away")
 

@@ -18,6 +18,7 @@ from central.messaging.records import (
     RecordCodec,
     RecordInvalid,
 )
+from central.messaging.registry import RegistryAway, SchemaRefused
 from central.storage.database import (
     DatabaseAway,
     DatabaseRefused,
@@ -41,6 +42,16 @@ READ_BYTES: Final = 512 * 1024
 WAIT_S: Final = 5.0
 KEEP_RECORDS: Final = 2_000
 THREAD_BYTES: Final = 64 * 1024
+_TROUBLE: Final = (
+    TransactionClash,
+    Fenced,
+    LogAway,
+    RegistryAway,
+    SchemaRefused,
+    DatabaseAway,
+    DatabaseRefused,
+)
+"""What the writer waits out; with `SchemaRefused`, a newer release wrote what it cannot read."""
 _log = logs.get("writer")
 
 
@@ -91,7 +102,7 @@ class TopicWriter:
                     if backoff.failures > 1:
                         _log.info("writing again", topic=self._topic)
                     backoff.reset()
-            except (TransactionClash, Fenced, LogAway, DatabaseAway, DatabaseRefused) as error:
+            except _TROUBLE as error:
                 delay_s = backoff.next_s()
                 self._note_trouble(error, backoff.failures)
             except Exception:  # noqa: BLE001 -- a task root: one bad turn must not end the writer
@@ -129,12 +140,21 @@ class TopicWriter:
 
     async def _decode(self, records: Sequence[Record]) -> list[_Taken]:
         if sum(len(record.value) for record in records) < THREAD_BYTES:
-            return [self._take(record) for record in records]
-        return await asyncio.to_thread(lambda: [self._take(record) for record in records])
+            taken = [self._take(record) for record in records]
+        else:
+            taken = await asyncio.to_thread(lambda: [self._take(record) for record in records])
+        return [item if item.batch else await self._take_again(item.record) for item in taken]
 
     def _take(self, record: Record) -> _Taken:
         try:
             return _Taken(record, self._codec.decode(record.value))
+        except RecordInvalid as error:
+            return _Taken(record, None, str(error))
+
+    async def _take_again(self, record: Record) -> _Taken:
+        """Read what could not be read, now that the registry was asked; it is final then."""
+        try:
+            return _Taken(record, await self._codec.decode_again(record.value))
         except RecordInvalid as error:
             return _Taken(record, None, str(error))
 
