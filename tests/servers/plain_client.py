@@ -105,7 +105,7 @@ class Gateway:
         self.totals: dict[int, Totals] = {}
         self.refused: dict[Name, Frame] = {}
         self.received: deque[Frame] = deque(maxlen=10_000)
-        self._identity = identity
+        self.identity = identity
         self._folder = folder
         self._next_seq = 0
         self._window_bytes = 0
@@ -122,9 +122,13 @@ class Gateway:
         """Seal a batch: it is kept and sent until central says settled."""
         batch = Batch(self.epoch, self._next_seq, kind, count, point_set, body)
         self._next_seq += 1
-        self.kept[batch.name] = Place(batch)
-        self._changed.set()
+        self.keep_again(Place(batch))
         return batch.name
+
+    def keep_again(self, place: Place) -> None:
+        """Keep a batch as if nothing had been said of it."""
+        self.kept[place.batch.name] = Place(place.batch)
+        self._changed.set()
 
     async def run(self, where: Where) -> None:
         """Hold a session for ever, waiting between two as the reference says."""
@@ -141,7 +145,7 @@ class Gateway:
         url = "wss://{}:{}/link".format(*where)
         async with connect(
             url,
-            ssl=self._identity.context(self._folder),
+            ssl=self.identity.context(self._folder),
             subprotocols=[Subprotocol("spine.link.1")],
             compression=None,
             max_size=MOST_FRAME_BYTES,
@@ -230,8 +234,9 @@ class Gateway:
                     self._put_off(name, RESEND_S + random.uniform(0, RESEND_S))
                 self._settle(frame["settled"])
             case "need_point_set":
-                points = self.point_sets[frame["hash"]]
-                return {"type": "point_set", "hash": frame["hash"], "points": points}
+                points = self.point_sets.get(frame["hash"])
+                if points is not None:
+                    return {"type": "point_set", "hash": frame["hash"], "points": points}
             case "retry_after":
                 self._put_off((frame["epoch"], frame["seq"]), frame["seconds"])
             case "refused":
