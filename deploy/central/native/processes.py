@@ -17,8 +17,8 @@ from typing import Final, Self
 _PROC: Final = Path("/proc")
 _MARK: Final = "SPINE_STACK_INSTANCE"
 _SHELL: Final = 'umask 077 && cd "$1" && shift && exec "$@"'
-_GONE: Final = b"ZX"
-"""States of a process that runs no more: waits to be reaped, or is being removed."""
+_ENDED: Final = b"ZX"
+"""States of a thread that runs no more: waits to be reaped, or is being removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,10 @@ class Process:
     def find(cls, pid: int) -> Self | None:
         """Look a living process up by its pid."""
         fields = _stat(pid)
-        if fields is None or fields[0] in _GONE:
+        if fields is None:
+            return None
+        # The first thread may be gone while others still hold the files and ports of all.
+        if fields[0] in _ENDED and int(fields[17]) <= 1:
             return None
         return cls(pid, int(fields[19]), _boot_id())
 
