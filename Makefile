@@ -7,12 +7,16 @@ MINUTES ?= 10
 SEED ?= 1
 ROUNDS ?= 5
 STAGES ?= wire outbox modbus
+ONLY ?=
 ARGS ?=
 
 run := .venv/bin/python
+native := $(run) -m deploy.central.native
+# The local profile has no stack: who asks for one without naming a profile means dev.
+stack := --profile $(PROFILE:local=dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test check fix bench chaos fuzz lock clean
+.PHONY: help demo demo-reset stack stack-down stack-reset stack-status test check fix bench chaos fuzz lock clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -22,6 +26,18 @@ demo: .venv/demo  ## Start building, gateway and central; PORT=8080 chooses the 
 
 demo-reset: .venv/demo  ## Throw the demo's data away
 	@$(run) deploy/local/demo.py --reset
+
+stack: .venv/dev  ## Start Kafka, registry, TimescaleDB, Mosquitto; ONLY=kafka,registry; PROFILE=staging
+	@$(native) up $(stack) --only "$(ONLY)"
+
+stack-down: .venv/dev  ## End the stack; its data stays
+	@$(native) down $(stack)
+
+stack-reset: .venv/dev  ## End the stack and throw its data away
+	@$(native) reset $(stack)
+
+stack-status: .venv/dev  ## Show what of the stack runs
+	@$(native) status $(stack)
 
 test: .venv/dev  ## Run all tests, with real servers; ARGS="-k name" chooses some
 	$(run) -m pytest $(ARGS)
