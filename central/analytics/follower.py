@@ -98,12 +98,24 @@ class Follower:
 
     async def _decode(self, records: Sequence[Record]) -> list[LogRecord | None]:
         if sum(len(record.value) for record in records) < THREAD_BYTES:
-            return [self._take(record) for record in records]
-        return await asyncio.to_thread(lambda: [self._take(record) for record in records])
+            taken = [self._take(record) for record in records]
+        else:
+            taken = await asyncio.to_thread(lambda: [self._take(record) for record in records])
+        return [
+            batch or await self._take_again(record)
+            for batch, record in zip(taken, records, strict=True)
+        ]
 
     def _take(self, record: Record) -> LogRecord | None:
         try:
             return self._codec.decode(record.value)
+        except RecordInvalid:
+            return None
+
+    async def _take_again(self, record: Record) -> LogRecord | None:
+        """Read what could not be read, now that the registry was asked; it is final then."""
+        try:
+            return await self._codec.decode_again(record.value)
         except RecordInvalid:
             return None
 

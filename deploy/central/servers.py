@@ -19,8 +19,9 @@ def servers(
 ) -> Iterator[Mapping[str, str]]:
     """Start the profile's servers and give the settings that lead central to them.
 
-    Servers that ran already go on running afterwards; others are stopped. `folder` keeps them (None:
-    the person's own stack). Raises `RunFailed` that says what the machine lacks, and what to do.
+    Servers that ran already go on running afterwards; others are stopped. `folder` keeps them
+    (None: the stack of `make stack`). Raises `RunFailed` that says what the machine lacks and what
+    to do.
     """
     if profile == "local":
         yield {}
@@ -43,13 +44,14 @@ def _launched(
     profile: Literal["dev", "staging"], folder: Path | None, stop: threading.Event
 ) -> Iterator[Mapping[str, str]]:
     # Its libraries take a moment to import, and the local profile needs none of it.
-    from deploy.central.native import launcher  # noqa: PLC0415 - see above
+    from deploy.central.native.launcher import Launcher, missing  # noqa: PLC0415 - see above
     from deploy.central.native.service import StackFailed  # noqa: PLC0415 - see above
 
-    _refuse_missing({name: launcher.missing(name) for name in NEEDED})
-    stack = launcher.Launcher(folder or launcher.home(profile), profile)
-    ran_before = bool(stack.names())
-    print("starting Kafka, the registry and TimescaleDB …", flush=True)
+    _refuse_missing({name: missing(name) for name in NEEDED})
+    place = folder or _home() / profile
+    ran_before = bool(Launcher(place, profile).names())
+    stack = Launcher(place, profile, tied=not ran_before, tell=_say)
+    _say("starting Kafka, the registry and TimescaleDB (the first time they are installed) …")
     try:
         yield stack.up(NEEDED)
     except StackFailed as error:
@@ -57,9 +59,18 @@ def _launched(
     finally:
         stop_on_signals(stop)
         if ran_before:
-            print("the servers ran before and go on: make stack-down ends them", flush=True)
+            _say("the servers ran before and go on; make stack-down ends them")
         else:
             stack.down()
+
+
+def _home() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "spine" / "stack"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _refuse_missing(lacks: Mapping[str, list[str]]) -> None:
