@@ -7,7 +7,7 @@ in `schemas/`; `central.messaging.registry` gives their ids.
 import io
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import fastavro
@@ -15,11 +15,14 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from central.messaging.avro_readings import FEWEST_WRITTEN
+from central.messaging.reading_batch import ReadingBatchCoding
 from central.messaging.registry import FileRegistry, Schema, SchemaIds
 from shared.columns import Columns
 from shared.errors import SpineError
 
 _HEAD: Final = struct.Struct(">bI")
+_READINGS: Final = "reading_batch"
 _AVRO_ERRORS: Final = (
     ValueError,
     EOFError,
@@ -109,23 +112,16 @@ class RecordCodec:
 
     def __init__(self, ids: SchemaIds | None = None) -> None:
         self._ids: SchemaIds = ids or FileRegistry.load()
+        self._readings = ReadingBatchCoding.of(self._ids.newest(_READINGS).coding)
 
     def encode(self, record: LogRecord) -> bytes:
         """Write a record's value under the newest schema of its kind.
 
         Raises `RegistryAway` while the registry has not yet told the schema's id.
         """
-        if isinstance(record, ReadingRecord):
-            name, fields = "reading_batch", _reading_fields(record)
-        elif isinstance(record, EventRecord):
-            name, fields = "event_batch", _event_fields(record)
-        else:
-            name, fields = "dead_batch", _dead_fields(record)
-        schema = self._ids.newest(name)
-        out = io.BytesIO()
-        out.write(_HEAD.pack(0, self._ids.id_of(schema)))
-        fastavro.schemaless_writer(out, schema.coding, fields)
-        return out.getvalue()
+        schema = self._ids.newest(_name_of(record))
+        head = _HEAD.pack(0, self._ids.id_of(schema))
+        return head + (self._written_by_columns(record) or _written_by_rows(schema, record))
 
     def decode(self, value: bytes) -> LogRecord:
         """Read a record's value, whatever version of its schema wrote it.
@@ -155,6 +151,13 @@ class RecordCodec:
         await self._ids.learn(_schema_id(value))
         return self.decode(value)
 
+    def _written_by_columns(self, record: LogRecord) -> bytes | None:
+        if self._readings is None or not isinstance(record, ReadingRecord):
+            return None
+        if len(record.columns) < FEWEST_WRITTEN:
+            return None
+        return self._readings.encode(_around_readings(record), record.columns)
+
     def _attempt(self, written: Schema, value: bytes) -> LogRecord | RecordInvalid:
         try:
             return _RECORDS[written.name](self._read(written, value))
@@ -167,13 +170,32 @@ class RecordCodec:
 
     def _read(self, written: Schema, value: bytes) -> dict[str, Any]:
         newest = self._ids.newest(written.name)
-        source = io.BytesIO(value)
-        source.seek(_HEAD.size)
-        reader = None if written.id == newest.id else newest.coding
-        fields: Any = fastavro.schemaless_reader(source, written.coding, reader)
-        if source.tell() != len(value):
-            raise RecordInvalid(f"{len(value) - source.tell()} bytes after a {written.name}")
-        return dict(fields)
+        read = self._read_by_columns(written, newest, value)
+        fields, end = read or _read_by_rows(written, newest, value)
+        if end != len(value):
+            raise RecordInvalid(f"{len(value) - end} bytes after a {written.name}")
+        return fields
+
+    def _read_by_columns(
+        self, written: Schema, newest: Schema, value: bytes
+    ) -> tuple[dict[str, Any], int] | None:
+        if self._readings is None or written.name != _READINGS or written.id != newest.id:
+            return None
+        return self._readings.decode(value, _HEAD.size)
+
+
+def _written_by_rows(schema: Schema, record: LogRecord) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema.coding, _fields_of(record))
+    return out.getvalue()
+
+
+def _read_by_rows(written: Schema, newest: Schema, value: bytes) -> tuple[dict[str, Any], int]:
+    source = io.BytesIO(value)
+    source.seek(_HEAD.size)
+    reader = None if written.id == newest.id else newest.coding
+    fields: Any = fastavro.schemaless_reader(source, written.coding, reader)
+    return dict(fields), source.tell()
 
 
 def _schema_id(value: bytes) -> int:
@@ -191,8 +213,24 @@ def _head(record: LogRecord) -> dict[str, Any]:
     }
 
 
-def _reading_fields(record: ReadingRecord) -> dict[str, Any]:
-    columns = record.columns
+def _name_of(record: LogRecord) -> str:
+    if isinstance(record, ReadingRecord):
+        return _READINGS
+    return "event_batch" if isinstance(record, EventRecord) else "dead_batch"
+
+
+def _fields_of(record: LogRecord) -> dict[str, Any]:
+    if isinstance(record, ReadingRecord):
+        return {**_around_readings(record), "readings": _rows(record.columns)}
+    return _event_fields(record) if isinstance(record, EventRecord) else _dead_fields(record)
+
+
+def _around_readings(record: ReadingRecord) -> dict[str, Any]:
+    texts = sorted(record.columns.texts.items())
+    return {**_head(record), "texts": [{"row": row, "text": text} for row, text in texts]}
+
+
+def _rows(columns: Columns) -> list[dict[str, Any]]:
     rows = zip(
         columns.series.tolist(),
         columns.observed_at.tolist(),
@@ -200,14 +238,10 @@ def _reading_fields(record: ReadingRecord) -> dict[str, Any]:
         columns.quality.tolist(),
         strict=True,
     )
-    return {
-        **_head(record),
-        "readings": [
-            {"point_id": point_id, "observed_at": at, "value": value, "quality": quality}
-            for point_id, at, value, quality in rows
-        ],
-        "texts": [{"row": row, "text": text} for row, text in sorted(columns.texts.items())],
-    }
+    return [
+        {"point_id": point_id, "observed_at": at, "value": value, "quality": quality}
+        for point_id, at, value, quality in rows
+    ]
 
 
 def _event_fields(record: EventRecord) -> dict[str, Any]:
@@ -238,18 +272,24 @@ def _named(fields: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def _to_readings(fields: dict[str, Any]) -> ReadingRecord:
-    rows = fields["readings"]
+    found = fields["readings"]
+    columns = found if isinstance(found, Columns) else _to_columns(found)
     texts = {row["row"]: row["text"] for row in fields["texts"]}
-    if texts and not 0 <= min(texts) <= max(texts) < len(rows):
-        raise RecordInvalid(f"texts for rows {min(texts)}..{max(texts)} of {len(rows)} readings")
-    columns = Columns.of(
+    if texts:
+        first, last = min(texts), max(texts)
+        if not 0 <= first <= last < len(columns):
+            raise RecordInvalid(f"texts for rows {first}..{last} of {len(columns)} readings")
+        columns = replace(columns, texts=texts)
+    return ReadingRecord(*_named(fields), columns)
+
+
+def _to_columns(rows: list[dict[str, Any]]) -> Columns:
+    return Columns.of(
         [row["point_id"] for row in rows],
         [row["observed_at"] for row in rows],
         [row["value"] for row in rows],
         [row["quality"] for row in rows],
-        texts,
     )
-    return ReadingRecord(*_named(fields), columns)
 
 
 def _to_events(fields: dict[str, Any]) -> EventRecord:
@@ -276,7 +316,7 @@ def _to_dead(fields: dict[str, Any]) -> DeadRecord:
 
 
 _RECORDS: Final[Mapping[str, Callable[[dict[str, Any]], LogRecord]]] = {
-    "reading_batch": _to_readings,
+    _READINGS: _to_readings,
     "event_batch": _to_events,
     "dead_batch": _to_dead,
 }

@@ -161,11 +161,12 @@ def _without_logical_types(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_without_logical_types(part) for part in schema]
     if isinstance(schema, dict):
-        return {
+        kept = {
             key: _without_logical_types(part)
             for key, part in schema.items()
             if key != "logicalType"
         }
+        return kept["type"] if kept.keys() == {"type"} else kept
     return schema
 
 
