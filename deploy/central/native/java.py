@@ -26,7 +26,7 @@ def missing(cache: Cache, name: str, version: str) -> list[str]:
     """List what keeps a Java program from running here, or from being installed first."""
     lacks = []
     if not _has_wheel() and _other() is None:
-        lacks.append(f"Java {_OLDEST} (on this machine it is not fetched: put `java` on PATH)")
+        lacks.append(f"Java {_OLDEST} (none is fetched for this machine: put `java` on PATH)")
     if cache.holds(name, version):
         return lacks
     if shutil.which("mvn") is None:
