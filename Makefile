@@ -16,16 +16,19 @@ native := $(run) -m deploy.central.native
 stack := --profile $(PROFILE:local=dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset stack stack-down stack-reset stack-status test check fix bench chaos fuzz lock clean
+.PHONY: help demo demo-reset up stack stack-down stack-reset stack-status test check fix bench chaos fuzz lock clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
-demo: .venv/demo  ## Start building, gateway and central; PORT=8080 chooses the page's port
-	@exec $(run) deploy/local/demo.py --port $(PORT) $(ARGS)
+demo: .venv/demo  ## Start building, gateway and central; PORT=8080; PROFILE=dev on real servers
+	@exec $(run) -m deploy.local.demo --profile $(PROFILE) --port $(PORT) $(ARGS)
 
 demo-reset: .venv/demo  ## Throw the demo's data away
-	@$(run) deploy/local/demo.py --reset
+	@$(run) -m deploy.local.demo --profile $(PROFILE) --reset
+
+up: .venv/demo  ## Run central; PROFILE=dev: real servers, a process a module, looked after
+	@exec $(run) -m deploy.central.up --profile $(PROFILE) --port $(PORT) $(ARGS)
 
 stack: .venv/dev  ## Start Kafka, registry, TimescaleDB, Mosquitto; ONLY=kafka,registry; PROFILE=staging
 	@$(native) up $(stack) --only "$(ONLY)"

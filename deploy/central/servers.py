@@ -4,6 +4,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
@@ -11,15 +12,23 @@ from deploy.central.processes import RunFailed, stop_on_signals
 
 NEEDED: Final = ("kafka", "registry", "timescale")
 PREFIX: Final = "SPINE_"
+Profile = Literal["dev", "staging"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    profile: Profile
+    folder: Path
+    is_own: bool
 
 
 @contextlib.contextmanager
 def servers(
-    profile: str, folder: Path | None, stop: threading.Event
+    profile: str, folder: Path | None, stop: threading.Event, *, is_own: bool = False
 ) -> Iterator[Mapping[str, str]]:
     """Start the profile's servers and give the settings that lead central to them.
 
-    Servers that ran already go on running afterwards; others are stopped. `folder` keeps them
+    Servers that ran already go on running afterwards, unless the folder `is_own`; others are ended. `folder` keeps them
     (None: the stack of `make stack`). Raises `RunFailed` that says what the machine lacks and what
     to do.
     """
@@ -28,8 +37,19 @@ def servers(
     elif profile == "given":
         yield _given()
     else:
-        with _launched(cast(Literal["dev", "staging"], profile), folder, stop) as env:
+        with _launched(
+            _Launch(cast(Profile, profile), folder or _home() / profile, is_own), stop
+        ) as env:
             yield {name: value for name, value in env.items() if name.startswith(PREFIX)}
+
+
+def forget_servers(folder: Path) -> None:
+    """End the servers of a folder, should some run, and throw them away with their data."""
+    if folder.exists():
+        # As below: a demo of the local profile has no such folder.
+        from deploy.central.native.launcher import Launcher  # noqa: PLC0415 - see above
+
+        Launcher(folder).reset()
 
 
 def _given() -> Mapping[str, str]:
@@ -40,17 +60,14 @@ def _given() -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _launched(
-    profile: Literal["dev", "staging"], folder: Path | None, stop: threading.Event
-) -> Iterator[Mapping[str, str]]:
+def _launched(launch: _Launch, stop: threading.Event) -> Iterator[Mapping[str, str]]:
     # Its libraries take a moment to import, and the local profile needs none of it.
     from deploy.central.native.launcher import Launcher, missing  # noqa: PLC0415 - see above
     from deploy.central.native.service import StackFailed  # noqa: PLC0415 - see above
 
     _refuse_missing({name: missing(name) for name in NEEDED})
-    place = folder or _home() / profile
-    ran_before = bool(Launcher(place, profile).names())
-    stack = Launcher(place, profile, tied=not ran_before, tell=_say)
+    ran_before = not launch.is_own and bool(Launcher(launch.folder, launch.profile).names())
+    stack = Launcher(launch.folder, launch.profile, tied=not ran_before, tell=_say)
     _say("starting Kafka, the registry and TimescaleDB (the first time they are installed) …")
     try:
         yield stack.up(NEEDED)

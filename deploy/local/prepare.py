@@ -12,14 +12,11 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
-
-from central import admin  # noqa: E402 - after the path is set
-from central.settings import Settings, read  # noqa: E402 - after the path is set
-from edge import enrolment  # noqa: E402 - after the path is set
-from shared.errors import SpineError  # noqa: E402 - after the path is set
-from shared.pki import write_private  # noqa: E402 - after the path is set
+from central import admin
+from central.settings import Settings, read
+from edge import enrolment
+from shared.errors import SpineError
+from shared.pki import write_private
 
 PROJECT, SITE, GATEWAY = "demo", "main", "gateway1"
 START_S = 60.0

@@ -17,7 +17,7 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener, urlopen
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-DEMO = REPOSITORY / "deploy/local/demo.py"
+DEMO = (sys.executable, "-m", "deploy.local.demo")
 
 pytestmark = pytest.mark.integration
 
@@ -42,9 +42,10 @@ class Started:
 
 @contextmanager
 def demo(folder: Path, port: int) -> Iterator[Started]:
-    command = [sys.executable, str(DEMO), "--folder", str(folder), "--port", str(port)]
+    command = [*DEMO, "--folder", str(folder), "--port", str(port)]
     process = subprocess.Popen(
         command,
+        cwd=REPOSITORY,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -136,9 +137,7 @@ def test_one_command_gives_a_live_building_and_leaves_nothing(tmp_path: Path, po
             assert begun[:19] in answer.read().decode()
     assert processes_of(folder) == []
 
-    done = subprocess.run(
-        [sys.executable, str(DEMO), "--folder", str(folder), "--reset"], check=False
-    )
+    done = subprocess.run([*DEMO, "--folder", str(folder), "--reset"], cwd=REPOSITORY, check=False)
     assert done.returncode == 0
     assert not folder.exists()
 
@@ -146,7 +145,8 @@ def test_one_command_gives_a_live_building_and_leaves_nothing(tmp_path: Path, po
 def test_a_busy_port_is_named(tmp_path: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         done = subprocess.run(
-            [sys.executable, str(DEMO), "--folder", str(tmp_path / "demo"), "--port", str(port)],
+            [*DEMO, "--folder", str(tmp_path / "demo"), "--port", str(port)],
+            cwd=REPOSITORY,
             capture_output=True,
             text=True,
             timeout=120,
