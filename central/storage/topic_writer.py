@@ -37,8 +37,10 @@ from shared.clock import MICROSECONDS, Clock, SystemClock
 from shared.model import Kind
 
 PARTITION: Final = 0
-MAX_READINGS: Final = 20_000
-READ_BYTES: Final = 512 * 1024
+MAX_READINGS: Final = 40_000
+READ_BYTES: Final = 2 * 1024 * 1024
+PART_BYTES: Final = 640 * 1024
+"""What is decoded at once, and about what one transaction of full batches takes."""
 WAIT_S: Final = 5.0
 KEEP_RECORDS: Final = 2_000
 THREAD_BYTES: Final = 64 * 1024
@@ -120,10 +122,22 @@ class TopicWriter:
         records = await self._read(log_id, wait_s)
         if not records or await self._from.log_id(self._topic) != log_id:
             return 0
-        for taken in _portions(await self._decode(records)):
-            await self._write(log_id, taken)
+        await self._write_parts(log_id, list(_parts(records)))
         await self._trim()
         return len(records)
+
+    async def _write_parts(self, log_id: str, parts: Sequence[Sequence[Record]]) -> None:
+        """Write part by part; while the database works on one, the next is decoded."""
+        decoding = asyncio.create_task(self._decode(parts[0]))
+        try:
+            for following in (*parts[1:], ()):
+                taken = await decoding
+                decoding = asyncio.create_task(self._decode(following))
+                for portion in _portions(taken):
+                    await self._write(log_id, portion)
+        finally:
+            decoding.cancel()
+            await asyncio.gather(decoding, return_exceptions=True)
 
     async def _read(self, log_id: str, wait_s: float) -> Sequence[Record]:
         position = self._position
@@ -220,8 +234,21 @@ class TopicWriter:
             self._metrics.note_outage(self._project)
 
 
+def _parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Cut records into about equal parts of some `PART_BYTES`, each of at least one record."""
+    total = sum(len(record.value) for record in records)
+    size = total / -(-total // PART_BYTES) if total else 1
+    start, before, end = 0, 0, size
+    for at, record in enumerate(records):
+        if at > start and before >= end:
+            yield records[start:at]
+            start, end = at, before + size
+        before += len(record.value)
+    yield records[start:]
+
+
 def _portions(taken: Sequence[_Taken]) -> Iterator[Sequence[_Taken]]:
-    """Cut records into transactions of at most 20,000 readings (one record may have more)."""
+    """Cut records into transactions of at most 40,000 readings (one record may have more)."""
     start = count = 0
     for at, item in enumerate(taken):
         if at > start and count + item.readings > MAX_READINGS:
