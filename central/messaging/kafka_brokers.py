@@ -133,10 +133,9 @@ class Brokers:
         """Tell what a topic was when it was last looked up."""
         return self._topics.get(topic)
 
-    @property
-    def connections(self) -> int:
-        """Tell how many connections are open and idle."""
-        return sum(line.idle for line in self._lines.values())
+    def used(self, use: Use) -> int:
+        """Tell how many questions of a use are under way."""
+        return sum(line.used for (_, each), line in self._lines.items() if each is use)
 
     async def close(self) -> None:
         """Close all idle connections."""

@@ -6,7 +6,7 @@ for the one before: the broker refuses the old id, and what it is now is looked 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -27,6 +27,7 @@ TOGETHER_BYTES: Final = 256 * 1024
 """Half of what the writer reads at once: what a reader does not take of a batch is sent again."""
 THREAD_BYTES: Final = 1024 * 1024
 LONGEST_WAIT_S: Final = 5.0
+_CLOSED: Final = "the log was closed"
 
 Result = TypeVar("Result")
 
@@ -56,6 +57,11 @@ class KafkaLog:
         self._room = asyncio.Semaphore(MAX_WAITING)
         self._is_closed = False
 
+    @property
+    def readers(self) -> int:
+        """Tell how many reads have a question under way, each on a connection of its own."""
+        return self._brokers.used(Use.READING)
+
     async def append(self, topic: str, key: bytes, value: bytes) -> Position:
         """Append one record; waits where 1,000 appends wait already.
 
@@ -66,7 +72,7 @@ class KafkaLog:
         queue = self._queues.setdefault(topic, _Queue())
         async with self._room:
             if self._is_closed:
-                raise LogAway("the log was closed")
+                raise LogAway(_CLOSED)
             mine = _Waiting(key, value, asyncio.get_running_loop().create_future())
             queue.waiting.append(mine)
             if queue.writing is None or queue.writing.done():
@@ -115,6 +121,8 @@ class KafkaLog:
         for task in writing:
             task.cancel()
         await asyncio.gather(*writing, return_exceptions=True)
+        for queue in self._queues.values():
+            _fail(queue.waiting, LogAway(_CLOSED))
         await self._brokers.close()
 
     async def _write_all(self, topic: str, queue: _Queue) -> None:
@@ -124,7 +132,7 @@ class KafkaLog:
             except SpineError as error:
                 _fail(together, error)
             except asyncio.CancelledError:
-                _fail([*together, *queue.waiting], LogAway("the log was closed"))
+                _fail(together, LogAway(_CLOSED))
                 raise
             except Exception as error:  # noqa: BLE001 -- a task root: raised by the appends
                 _fail(together, error)
@@ -205,7 +213,7 @@ def _tell(together: Sequence[_Waiting], first: Position) -> None:
             item.written.set_result(Position(first.log_id, first.partition, first.offset + at))
 
 
-def _fail(items: Sequence[_Waiting], error: Exception) -> None:
+def _fail(items: Iterable[_Waiting], error: Exception) -> None:
     for item in items:
         if not item.written.done():
             # Each waiter raises an error of its own: one object must not be raised twice.

@@ -88,6 +88,8 @@ class Line:
 
     address: Address
     limit: int
+    used: int = field(init=False, default=0)
+    """How many connections have a question under way."""
     _free: asyncio.Semaphore = field(init=False)
     _idle: deque[_Connection] = field(init=False)
 
@@ -95,11 +97,6 @@ class Line:
         """Open nothing yet."""
         self._free = asyncio.Semaphore(self.limit)
         self._idle = deque(maxlen=self.limit)
-
-    @property
-    def idle(self) -> int:
-        """Tell how many connections are open and not in use."""
-        return sum(each.is_open for each in self._idle)
 
     async def ask(self, question: Question[Answer], wait_s: float = 0.0) -> Answer:
         """Ask once; `wait_s` is what the question lets the broker wait.
@@ -120,6 +117,7 @@ class Line:
 
     async def _exchange(self, question: Question[Any], limit_s: float) -> bytes:
         connection = self._pop() or await _connect(self.address)
+        self.used += 1
         try:
             with _broken(self.address):
                 async with asyncio.timeout(limit_s):
@@ -127,6 +125,8 @@ class Line:
         except BaseException:
             connection.close()
             raise
+        finally:
+            self.used -= 1
         self._idle.append(connection)
         return payload
 
