@@ -28,9 +28,9 @@ def servers(
 ) -> Iterator[Mapping[str, str]]:
     """Start the profile's servers and give the settings that lead central to them.
 
-    Servers that ran already go on running afterwards, unless the folder `is_own`; others are ended. `folder` keeps them
-    (None: the stack of `make stack`). Raises `RunFailed` that says what the machine lacks and what
-    to do.
+    Servers that ran already go on running afterwards, unless the folder `is_own`; others are ended.
+    `folder` keeps them (None: the stack of `make stack`). Raises `RunFailed` that says what the
+    machine lacks and what to do.
     """
     if profile == "local":
         yield {}
