@@ -59,8 +59,8 @@ fix: .venv/dev  ## Mend what a tool can mend
 bench: .venv/dev  ## Measure against baselines into bench/out/latest.json; STAGES="wire outbox modbus"
 	$(run) -m bench $(STAGES) --rounds $(ROUNDS)
 
-chaos: .venv/dev  ## Kill and cut for MINUTES=10 with SEED=1, then prove that nothing was lost
-	$(run) tests/chaos/run.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+chaos: .venv/dev  ## Kill and cut for MINUTES=10 with SEED=1, then prove that nothing was lost; PROFILE=dev, staging
+	$(run) tests/chaos/run.py --profile $(PROFILE) --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 power-cut: .venv/dev  ## Replay 1,000 power cuts on the outbox
 	$(run) tests/chaos/power_cut.py --cuts 1000 --seed $(SEED)

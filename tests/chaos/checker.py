@@ -16,12 +16,14 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a script: the project's root is not on the path then
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from central.storage.embedded import embedded_postgres
 from edge.recovery import FILE_NAME, read_outbox
 from shared.errors import SpineError
 from tests.chaos.arrived import read_arrived
 from tests.chaos.books import Books
+from tests.chaos.complaints import read_complaints
 from tests.chaos.judgement import Evidence, judge
+from tests.chaos.pauses import read_progress
+from tests.chaos.profiles import profile_of
 from tests.chaos.timetable import read_timetable
 from tests.chaos.truth import read_truth
 
@@ -30,18 +32,20 @@ async def gather(
     truth: Path, dsn: str, project: str, gateway_data: Path, run: Path | None = None
 ) -> Evidence:
     """Read what a run left behind; the gateway must be stopped."""
-    timetable = read_timetable(run) if run else None
     ledger, _, _ = await asyncio.to_thread(read_outbox, gateway_data / FILE_NAME)
     fields = {name: getattr(ledger, name) for name in Books.__slots__ if name != "imbalance"}
     books = Books(**fields, imbalance=ledger.imbalance())
     arrived = await read_arrived(dsn, project)
-    return Evidence(await asyncio.to_thread(read_truth, truth), arrived, books, timetable)
+    served = await asyncio.to_thread(read_truth, truth)
+    if run is None:
+        return Evidence(served, arrived, books)
+    complaints, progress = read_complaints(run), read_progress(run)
+    return Evidence(served, arrived, books, read_timetable(run), complaints, progress)
 
 
 async def gather_run(run: Path, project: str = "demo") -> Evidence:
     """Read a run folder of tests/chaos/run.py, starting its database for the time of reading."""
-    async with embedded_postgres(run / "central" / "postgres") as postgres:
-        dsn = postgres.service_dsn()
+    async with profile_of(run).database(run) as dsn:
         return await gather(run / "truth", dsn, project, run / "gateway" / "data", run)
 
 

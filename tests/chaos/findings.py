@@ -21,6 +21,8 @@ class Kind(StrEnum):
     BOOKS = "books: the ledger and central's tables disagree"
     PENDING = "pending: readings wait in the outbox"
     GAP_SECONDS = "gap seconds: more than planned down time explains"
+    STOPPED = "stopped: something stood still too long after a server was lost for good"
+    UNEXPECTED = "unexpected: a process logged an exception that nobody foresaw"
     TOO_SMALL = "run too small: it proves nothing"
 
 

@@ -1,13 +1,15 @@
 """The verdict on a run: every check over all its evidence, and the report."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from tests.chaos.arrived import Arrived, Gap
 from tests.chaos.books import Books, examine_books
+from tests.chaos.complaints import Complaints, examine_complaints
 from tests.chaos.delivery import Delivery, Span, examine
-from tests.chaos.findings import Findings
+from tests.chaos.findings import Findings, Kind
 from tests.chaos.intervals import Intervals
+from tests.chaos.pauses import Progress, examine_stops
 from tests.chaos.silence import Silence, examine_silence, examine_size
 from tests.chaos.timetable import Timetable
 from tests.chaos.truth import Truth
@@ -15,12 +17,14 @@ from tests.chaos.truth import Truth
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a run left behind; without a timetable gap seconds and size are not judged."""
+    """All that a run left behind; without a timetable samples and books alone are judged."""
 
     truth: Truth
     arrived: Arrived
     books: Books
     timetable: Timetable | None = None
+    complaints: Complaints = field(default_factory=Complaints)
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Verdict:
     silences: tuple[Silence, ...]
     share: float | None
     lost: int
+    notes: tuple[str, ...] = ()
+    """What else is told of the run."""
 
     @property
     def passed(self) -> bool:
@@ -55,7 +61,14 @@ class Verdict:
         judged = "not judged: no timetable of the run" if self.share is None else ""
         size = judged or f"{self.share:.2%} of what was served outside planned down time delivered"
         gaps = [silence.line() for silence in self.silences] or [f"gap seconds: {judged}"]
-        return [*self._samples(), *gaps, size, *self.findings.lines(), self.last_line()]
+        return [
+            *self._samples(),
+            *gaps,
+            *self.notes,
+            size,
+            *self.findings.lines(),
+            self.last_line(),
+        ]
 
     def _samples(self) -> list[str]:
         return [
@@ -78,6 +91,7 @@ def judge(evidence: Evidence) -> Verdict:
     nowhere = examine_books(evidence.books, arrived, findings)
     silences: tuple[Silence, ...] = ()
     share = None
+    notes: tuple[str, ...] = ()
     if timetable:
         silences = tuple(
             examine_silence(device, arrived.gaps, timetable, truth.faults, findings)
@@ -85,9 +99,23 @@ def judge(evidence: Evidence) -> Verdict:
         )
         produced = evidence.books.produced
         share = examine_size(produced, deliveries, timetable, truth.faults, findings)
+        notes = tuple(_examine_course(evidence, timetable, findings))
     # A reading lost after its commit is missing in both accounts: it is counted once.
     lost = max(nowhere, sum(delivery.lost for delivery in deliveries))
-    return Verdict(findings, evidence.books, arrived, deliveries, silences, share, lost)
+    return Verdict(findings, evidence.books, arrived, deliveries, silences, share, lost, notes)
+
+
+def _examine_course(evidence: Evidence, timetable: Timetable, findings: Findings) -> Iterator[str]:
+    """Judge how the run went, apart from what became of the readings; tell of it."""
+    kills = ", ".join(f"{name} {count}" for name, count in timetable.kills().items())
+    yield f"killed: {kills}"
+    fought = timetable.thresholds.fought
+    examine_complaints(evidence.complaints, fought, findings)
+    yield from evidence.complaints.lines()
+    if evidence.progress is not None:
+        yield from examine_stops(evidence.progress, timetable, findings)
+    elif timetable.thresholds.losses:
+        findings.add(Kind.TOO_SMALL, "nobody watched what stood still")
 
 
 def _gaps_by_key(gaps: Sequence[Gap]) -> dict[str, Intervals]:

@@ -1,6 +1,6 @@
 """The long proof: the whole stack under kills, cuts and a wiped log, then the checker.
 
-    python tests/chaos/run.py --minutes 10 --seed 1
+    python tests/chaos/run.py --profile local --minutes 10 --seed 1
 
 Everything of a run lies in its folder, whose path is printed; it is kept if the run fails (or with
 --folder). The last line is the checker's; exit code 0 only if the run passed.
@@ -13,9 +13,12 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
+
+import httpx2
 
 if __name__ == "__main__":  # run as a script: the project's root is not on the path then
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -23,12 +26,18 @@ if __name__ == "__main__":  # run as a script: the project's root is not on the 
 from central.storage.database import DatabaseAway, platform_transaction, project_transaction
 from protocols.simulated import stop as stop_building
 from shared.errors import SpineError
+from tests.chaos.chaos import Chaos
 from tests.chaos.checker import Lines, gather_run
+from tests.chaos.faults import draw_faults
 from tests.chaos.judgement import Verdict, judge
-from tests.chaos.mayhem import Chaos, Mayhem, draw_faults
+from tests.chaos.mayhem import Mayhem
+from tests.chaos.pauses import FILE_NAME
+from tests.chaos.profile import PROJECT
+from tests.chaos.profiles import PROFILES
 from tests.chaos.service import ask, until
-from tests.chaos.stack import PROJECT, Setting, Stack, running_stack
+from tests.chaos.stack import Setting, Stack, running_stack
 from tests.chaos.timetable import read_timetable
+from tests.chaos.watch import TIMEOUT_S, Watch, appended, ready, settled
 
 FRESH_S: Final = 120.0
 """How long after the calm every device must have been read and stored again."""
@@ -49,15 +58,35 @@ async def perform(
         await stack.gateway.start()
         await stack.gateway.wait_ready()
         stack.journal.note("gateway_ready")
-        await Chaos(stack, mayhem, setting.seed, tell).run()
+        async with _watched(stack):
+            await Chaos(stack, mayhem, setting.seed, tell).run()
         stack.journal.note("calm")
         tell("calm: every device is read once more, then the outbox is emptied")
         await until(lambda: _is_fresh(stack), "every device read and stored again", FRESH_S)
         await stop_building(stack.building.process)
         await _drained(stack)
         await stack.gateway.stop()
-        await stack.central.stop()
+        for module in reversed(stack.central.modules):
+            await module.stop()
     return judge(await gather_run(setting.folder, PROJECT))
+
+
+@asynccontextmanager
+async def _watched(stack: Stack) -> AsyncIterator[None]:
+    """Watch what must not stand still, where a profile names it."""
+    central = stack.central
+    if not central.ready_urls:
+        yield
+        return
+    async with httpx2.AsyncClient(timeout=TIMEOUT_S) as client, asyncio.TaskGroup() as group:
+        probes = {
+            "readings settled": settled(central.pool, PROJECT),
+            "readings put into the log": appended(client, central.metrics_url),
+        }
+        probes |= {f"{name} ready": ready(client, url) for name, url in central.ready_urls.items()}
+        watching = group.create_task(Watch(stack.folder / FILE_NAME, probes).run())
+        yield
+        watching.cancel()
 
 
 async def _interruptible(setting: Setting, mayhem: Mayhem) -> Verdict:
@@ -72,11 +101,11 @@ async def _is_fresh(stack: Stack) -> bool:
     """Tell whether a sample of every device that was served after the calm is stored."""
     calm_us = read_timetable(stack.folder).span.until_us
     try:
-        async with platform_transaction(stack.pool) as connection:
+        async with platform_transaction(stack.central.pool) as connection:
             counters = await connection.fetch(
                 "SELECT point_id FROM platform.points WHERE key LIKE '%/counter'"
             )
-        async with project_transaction(stack.pool, PROJECT) as connection:
+        async with project_transaction(stack.central.pool, PROJECT) as connection:
             fresh = await connection.fetch(
                 """
                 SELECT point_id FROM latest
@@ -108,13 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder: Path = options.folder or Path(tempfile.mkdtemp(prefix="spine-chaos-"))
     sys.stdout.write(f"run folder: {folder}\n")
     sys.stdout.flush()
+    profile = PROFILES[options.profile]
     setting = Setting(
         folder,
         options.seed,
+        profile,
+        thresholds=profile.thresholds(options.least_kills),
         settle_on_accepted=options.settle_on_accepted,
         faults=_faults(folder, options) if options.faults else "off",
     )
-    mayhem = Mayhem(options.minutes * 60, wipe_after_s=options.minutes * 60 * 0.4)
+    mayhem = profile.mayhem(options.minutes * 60)
     verdict = None
     try:
         verdict = asyncio.run(_interruptible(setting, mayhem))
@@ -149,6 +181,14 @@ def _faults(folder: Path, options: argparse.Namespace) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=Lines)
+    parser.add_argument(
+        "--profile", choices=sorted(PROFILES), default="local", help="what runs behind the link"
+    )
+    parser.add_argument(
+        "--least-kills",
+        type=int,
+        help="how often each victim must be killed, or the run fails (default: the profile's own)",
+    )
     parser.add_argument("--minutes", type=float, default=10, help="how long things go wrong")
     parser.add_argument("--seed", type=int, default=1, help="decides everything that goes wrong")
     parser.add_argument("--folder", type=Path, help="where the run is kept (default: temporary)")

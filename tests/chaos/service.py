@@ -4,7 +4,8 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +14,13 @@ import httpx2
 
 from shared.errors import SpineError
 
+LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY_S: Final = 90.0
 STOP_S: Final = 40.0
 LOOK_S: Final = 0.05
 LAST_LINES: Final = 10
+ROW_TRIES: Final = 100
 
 
 class ChaosFailed(SpineError):
@@ -32,6 +35,8 @@ class Service:
     words: Sequence[str]
     folder: Path
     ready_url: str
+    env: Mapping[str, str] | None = None
+    """Its environment; None: that of the harness."""
     starts: int = 0
     _process: asyncio.subprocess.Process | None = field(default=None)
 
@@ -41,6 +46,11 @@ class Service:
         return self.folder / f"{self.name}.log"
 
     @property
+    def said_bytes(self) -> int:
+        """Tell how much it has written into its log."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    @property
     def is_running(self) -> bool:
         """Tell whether its process lives."""
         return self._process is not None and self._process.returncode is None
@@ -48,20 +58,16 @@ class Service:
     async def start(self) -> None:
         """Start it; returns at once. A start that has begun is finished even when cancelled."""
         self.starts += 1
-        starting = asyncio.ensure_future(self._started())
-        try:
-            self._process = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            self._process = await starting
-            raise
+        await finished(self._start())
 
-    async def _started(self) -> asyncio.subprocess.Process:
+    async def _start(self) -> None:
         with self.log.open("ab") as output:
-            return await asyncio.create_subprocess_exec(
+            self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 *self.words,
                 cwd=ROOT,
+                env=self.env,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -69,7 +75,10 @@ class Service:
 
     async def wait_ready(self) -> None:
         """Wait until it says that it is ready; raises `ChaosFailed` if it ends or does not."""
-        await until(self.is_ready, f"{self.name} ready ({self.log})", READY_S)
+        try:
+            await until(self.is_ready, f"{self.name} ready ({self.log})", READY_S)
+        except ChaosFailed as error:
+            raise ChaosFailed(f"{error}; it says {await look(self.ready_url)}") from error
 
     async def is_ready(self) -> bool:
         """Ask it; raises `ChaosFailed` if its process has ended by itself."""
@@ -107,13 +116,24 @@ class Service:
         return "\n".join([f"; {self.log}:", *lines[-LAST_LINES:]])
 
 
-async def command(*words: str) -> str:
+async def finished(work: Coroutine[Any, Any, None]) -> None:
+    """Do some work to its end, even when cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def command(*words: str, env: Mapping[str, str] | None = None) -> str:
     """Run one of our commands and give what it prints; raises `ChaosFailed`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         *words,
         cwd=ROOT,
+        env=env,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -135,11 +155,35 @@ async def ask(url: str) -> dict[str, Any] | None:
         return None
 
 
+async def look(url: str) -> str:
+    """Get whatever is answered, for people."""
+    try:
+        async with httpx2.AsyncClient(timeout=5.0) as client:
+            answer = await client.get(url)
+            return f"{answer.status_code} {answer.text}"
+    except httpx2.HTTPError as error:
+        return f"nothing ({error!r})"
+
+
 def free_port() -> int:
     """Find a port of loopback that nobody uses now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def free_row(length: int) -> int:
+    """Find the first of so many ports of loopback in a row that nobody uses now."""
+    for _ in range(ROW_TRIES):
+        first = free_port()
+        try:
+            with ExitStack() as held:
+                for port in range(first, first + length):
+                    held.enter_context(socket.socket()).bind((LOOPBACK, port))
+        except (OSError, OverflowError):
+            continue
+        return first
+    raise ChaosFailed(f"no {length} free ports in a row on loopback")
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, deadline_s: float) -> None:

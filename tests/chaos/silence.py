@@ -9,7 +9,7 @@ from tests.chaos.arrived import Gap
 from tests.chaos.delivery import Delivery
 from tests.chaos.findings import Findings, Kind
 from tests.chaos.intervals import Intervals
-from tests.chaos.timetable import Timetable
+from tests.chaos.timetable import KILLED, Timetable
 from tests.chaos.truth import DeviceTruth, Fault
 
 
@@ -98,13 +98,13 @@ def examine_size(
     least, counts = timetable.thresholds, timetable.counts
     reached = {
         "readings produced": (produced, least.produced),
-        "kills of the gateway": (counts["gateway_killed"], least.kills),
-        "kills of central": (counts["central_killed"], least.kills),
+        **{f"kills of {name}": (counts[f"{name}{KILLED}"], least.kills) for name in least.victims},
         "wipes of a log that had what nobody else had": (counts["log_wiped"], least.wipes),
         "share delivered of what was served outside planned down time": (
             share,
             least.delivered_share,
         ),
+        "servers lost for good": (counts["server_lost"], least.losses),
     }
     for what, (found, wanted) in reached.items():
         if found < wanted:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.findings import Kind
-from tests.chaos.mayhem import Mayhem
+from tests.chaos.mayhem import Lives, Mayhem
+from tests.chaos.pace import Pace
 from tests.chaos.run import perform
-from tests.chaos.stack import Pace, Setting
+from tests.chaos.stack import Setting
 from tests.chaos.timetable import Thresholds
 
 SLOWER = Pace(poll_s=0.2, tick_s=0.2, answer_timeout_s=3.0)
@@ -24,15 +25,17 @@ pytestmark = [pytest.mark.chaos, pytest.mark.integration]
 async def test_kills_cuts_and_a_wiped_log_lose_and_double_nothing(tmp_path: Path) -> None:
     mayhem = Mayhem(
         lasts_s=24.0,
-        gateway_lives_s=(2.0, 5.0),
-        central_lives_s=(2.0, 5.0),
+        lives={
+            "gateway": Lives(2.0, 5.0),
+            "central": Lives(2.0, 5.0),
+            "postgres": Lives(16.0, 18.0, in_start_share=0.0),
+        },
         line_holds_s=(2.0, 5.0),
         cut_s=(1.0, 2.0),
-        postgres_lives_s=(16.0, 18.0),
         wipe_after_s=6.0,
     )
 
-    verdict = await perform(Setting(tmp_path, 7, SLOWER, SCALED), mayhem)
+    verdict = await perform(Setting(tmp_path, 7, pace=SLOWER, thresholds=SCALED), mayhem)
 
     assert verdict.passed, "\n".join([f"run folder: {tmp_path}", *verdict.lines()])
     assert verdict.last_line().endswith(" pending 0 gaps 0 lost 0 doubled 0")
@@ -41,16 +44,9 @@ async def test_kills_cuts_and_a_wiped_log_lose_and_double_nothing(tmp_path: Path
 async def test_a_gateway_that_deletes_on_accepted_loses_readings_and_is_found(
     tmp_path: Path,
 ) -> None:
-    mayhem = Mayhem(
-        lasts_s=12.0,
-        gateway_lives_s=NEVER,
-        central_lives_s=NEVER,
-        line_holds_s=NEVER,
-        postgres_lives_s=NEVER,
-        wipe_after_s=2.0,
-    )
+    mayhem = Mayhem(lasts_s=12.0, line_holds_s=NEVER, wipe_after_s=2.0)
     thresholds = Thresholds(produced=0, kills=0, wipes=1, delivered_share=0.0)
-    setting = Setting(tmp_path, 7, SLOWER, thresholds, settle_on_accepted=True)
+    setting = Setting(tmp_path, 7, pace=SLOWER, thresholds=thresholds, settle_on_accepted=True)
 
     verdict = await perform(setting, mayhem)
 

@@ -1,12 +1,12 @@
 """The harness's own log of a run: what it killed and cut, and when all was up again.
 
 `events.jsonl`: one line an event, `{"at_us": …, "event": "gateway_killed"}`. `run.json`: what the
-checker must know of the settings, as the fields of `Plan`.
+checker must know of the settings.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,9 @@ DOWN_FAULTS = frozenset({"silent", "refuse", "exception", "short"})
 """Faults in which a device serves no sample."""
 
 
+KILLED = "_killed"
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Below these a run proves nothing."""
@@ -26,6 +29,14 @@ class Thresholds:
     kills: int = 20
     wipes: int = 1
     delivered_share: float = 0.95
+    victims: tuple[str, ...] = ("gateway", "central")
+    """Who must be killed so often."""
+    losses: int = 0
+    """How many servers must be lost for good."""
+    fought: int = 0
+    """How many records a writer without a lease must have written, and how often been fenced."""
+    longest_stop_s: float = 15.0
+    """How long nothing may stand still after a server was lost for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,12 @@ class Timetable:
         ready = [at for at, name in self.events if name == "gateway_ready"]
         calm = [at for at, name in self.events if name == "calm"]
         return Span(ready[0] if ready else None, calm[-1] if calm else None)
+
+    def kills(self) -> Mapping[str, int]:
+        """Count the kills by victim."""
+        counts = self.counts
+        killed = sorted(name for name in counts if name.endswith(KILLED))
+        return {name.removesuffix(KILLED): counts[name] for name in killed}
 
     def gateway_down(self) -> Intervals:
         """When the gateway was down: from a kill until it was ready again."""
@@ -82,9 +99,11 @@ def read_timetable(folder: Path) -> Timetable:
     lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    thresholds = settings["thresholds"]
+    victims = tuple(thresholds.get("victims", Thresholds().victims))
     return Timetable(
         tuple((event["at_us"], event["event"]) for event in events),
         settings["commit_window_s"],
         settings["intervals_s"],
-        Thresholds(**settings["thresholds"]),
+        Thresholds(**{**thresholds, "victims": victims}),
     )
