@@ -10,7 +10,7 @@ import pytest
 
 from deploy.central.native import processes
 from deploy.central.native.cache import Cache
-from deploy.central.native.ports import choose, give_ports, is_free
+from deploy.central.native.ports import choose, give_ports, is_free, take_back_ports
 from deploy.central.native.processes import Process
 from deploy.central.native.service import HOST, Instance, Stack, StackFailed
 from deploy.central.native.services import SERVICES, find
@@ -71,6 +71,7 @@ def test_ports_stay_from_start_to_start() -> None:
     state = State()
     give_ports(state, SERVICES, "staging")
     before = {name: dict(ports) for name, ports in state.ports.items()}
+    take_back_ports(state, SERVICES, "staging")
     give_ports(state, SERVICES, "staging")
     assert state.ports == before
     every = [port for ports in before.values() for port in ports.values()]
@@ -85,6 +86,9 @@ def test_a_port_another_program_took_is_given_up_while_the_service_is_down() -> 
     with socket.create_server((HOST, port)):
         assert not is_free(port)
         give_ports(state, [service], "dev")
+        assert state.ports["mosquitto"]["mqtt"] == port
+        take_back_ports(state, [service], "dev")
+        give_ports(state, [service], "dev")
         assert state.ports["mosquitto"]["mqtt"] != port
 
 
@@ -93,7 +97,7 @@ def test_a_running_service_keeps_its_port(sleeper: Process) -> None:
     give_ports(state, [service], "dev")
     port = state.ports["mosquitto"]["mqtt"]
     with socket.create_server((HOST, port)):
-        give_ports(state, [service], "dev")
+        take_back_ports(state, [service], "dev")
     assert state.ports["mosquitto"]["mqtt"] == port
 
 

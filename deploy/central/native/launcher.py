@@ -9,7 +9,7 @@ from typing import Final
 
 from deploy.central.native import processes, watch
 from deploy.central.native.cache import Cache
-from deploy.central.native.ports import give_ports
+from deploy.central.native.ports import give_ports, take_back_ports
 from deploy.central.native.runner import KILL_S, Runner
 from deploy.central.native.service import Instance, Profile, Service, Stack, StackFailed
 from deploy.central.native.services import SERVICES, find
@@ -57,7 +57,7 @@ class Launcher:
         """
         chosen = self._choose(only)
         with self._file.locked(_WHOLE):
-            self._claim()
+            self._claim(renew_ports=True)
             self._start_all(chosen)
             return self._write_env()
 
@@ -70,6 +70,8 @@ class Launcher:
 
     def reset(self) -> None:
         """End all servers at once and throw the folder away with all their data."""
+        if not self._file.exists() and self._folder.exists() and any(self._folder.iterdir()):
+            raise StackFailed(f"{self._folder} holds no stack: it stays as it is")
         self._clear()
         shutil.rmtree(self._folder)
 
@@ -96,7 +98,7 @@ class Launcher:
 
     def start(self, name: str) -> None:
         """Start an instance again with the same ports and data; returns when it serves."""
-        self._claim()
+        self._claim(renew_ports=False)
         runner = self._runner(name)
         runner.begin()
         runner.finish()
@@ -122,7 +124,7 @@ class Launcher:
                 self._tell(f"{service.name}: left out, for this machine lacks {'; '.join(lacks)}")
         return able
 
-    def _claim(self) -> None:
+    def _claim(self, *, renew_ports: bool) -> None:
         """Make the folder this profile's, and see that every instance has ports."""
         with self._file.changing() as state:
             if state.profile not in {None, self._profile}:
@@ -131,6 +133,8 @@ class Launcher:
                     f"{self._profile}, or reset that one"
                 )
             state.profile = self._profile
+            if renew_ports:
+                take_back_ports(state, SERVICES, self._profile)
             give_ports(state, SERVICES, self._profile)
         if self._tied:
             watch.start(self._file)

@@ -40,18 +40,24 @@ def choose(taken: Container[int]) -> int:
 
 
 def give_ports(state: State, services: Sequence[Service], profile: Profile) -> None:
-    """See that each instance has the ports its service names: those it had, where it can.
-
-    Where a service is wholly down and another program has taken a port of it, it gets a new one.
-    """
+    """See that each instance has the ports its service names; those it has stay."""
     for service in services:
-        names = service.instances(profile)
-        is_down = not any(state.alive(name) for name in names)
-        for name in names:
+        for name in service.instances(profile):
             had = state.ports.setdefault(name, {})
             for port in service.ports:
-                if port not in had or (is_down and not is_free(had[port])):
+                if port not in had:
                     had[port] = choose(_all(state))
+
+
+def take_back_ports(state: State, services: Sequence[Service], profile: Profile) -> None:
+    """Forget a port that another program has taken of a service that is wholly down."""
+    for service in services:
+        names = service.instances(profile)
+        if any(state.alive(name) for name in names):
+            continue
+        for name in names:
+            had = state.ports.get(name, {})
+            state.ports[name] = {port: number for port, number in had.items() if is_free(number)}
 
 
 def _all(state: State) -> set[int]:

@@ -42,16 +42,19 @@ class StateFile:
 
     folder: Path
 
+    def exists(self) -> bool:
+        """Tell whether this folder is a stack's."""
+        return self._path.exists()
+
     def read(self) -> State:
         """Give what is remembered; nothing where the file is not there."""
-        path = self.folder / "state.json"
         try:
-            return _state_of(json.loads(path.read_text()))
+            return _state_of(json.loads(self._path.read_text()))
         except FileNotFoundError:
             return State()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StackFailed(
-                f"{path} is damaged ({error}): remove {self.folder} to begin anew"
+                f"{self._path} is damaged ({error}): remove {self.folder} to begin anew"
             ) from error
 
     @contextmanager
@@ -60,7 +63,7 @@ class StateFile:
         with self.locked("state"):
             state = self.read()
             yield state
-            write_private(self.folder / "state.json", _text_of(state).encode())
+            write_private(self._path, _text_of(state).encode())
 
     @contextmanager
     def locked(self, what: str) -> Iterator[None]:
@@ -69,6 +72,10 @@ class StateFile:
         with (self.folder / f".{what}.lock").open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             yield
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "state.json"
 
 
 def _state_of(data: dict[str, Any]) -> State:
