@@ -244,6 +244,41 @@ async def test_the_client_comes_back_after_an_outage_and_sends_what_it_kept(
         assert await history(central, "plain/temp") == body
 
 
+async def test_batches_that_central_puts_off_are_settled_in_the_end(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running_central(database, tmp_path, batches_in_hand=2) as central:
+        gateway = await gateway_of(central, tmp_path)
+        points = gateway.points(POINTS)
+        body = temperatures(12)
+        for reading in body:
+            gateway.keep("readings", 1, points, seal([reading]))
+        async with connected(gateway, central):
+            await settled(gateway)
+
+        assert await heard(gateway, "retry_after")
+        assert gateway.totals[gateway.epoch] == Totals(12, 0, 0)
+        assert await history(central, "plain/temp") == body
+
+
+async def test_of_two_readings_of_one_moment_one_survives_and_both_are_counted(
+    central: Central, tmp_path: Path
+) -> None:
+    gateway = await gateway_of(central, tmp_path)
+    points = gateway.points(POINTS)
+    (good,) = temperatures(1)
+    bad = good._replace(value=None, quality=0x2001)
+    lower = good._replace(value=-5.0)
+    gateway.keep("readings", 2, points, seal([bad, good]))
+    gateway.keep("readings", 1, points, seal([lower]))
+
+    async with connected(gateway, central):
+        await settled(gateway)
+
+    assert gateway.totals[gateway.epoch] == Totals(1, 2, 0)
+    assert await history(central, "plain/temp") == [good]
+
+
 async def test_a_newer_session_of_the_same_gateway_fences_the_older(
     central: Central, tmp_path: Path
 ) -> None:

@@ -283,17 +283,17 @@ def unseal(body: bytes, points: int | None = None) -> list[Reading]:
 
 
 def out_of_envelope(body: bytes) -> tuple[int, bytes]:
-    demand(body[:4] == MAGIC[: len(body)], "not_a_batch")
+    demand(body.startswith(MAGIC), "not_a_batch")
+    demand(body[4:5] in {b"", b"\x01"}, "unknown_version")
     demand(len(body) >= HEAD.size + CRC.size, "truncated")
-    _, version, kind, _, count, size, length = HEAD.unpack_from(body)
+    _, _, kind, _, count, size, length = HEAD.unpack_from(body)
     (crc,) = CRC.unpack_from(body, HEAD.size)
     frame = body[HEAD.size + CRC.size :]
-    demand(version == 1, "unknown_version")
     demand(len(frame) >= length, "truncated")
     demand(len(frame) == length, "not_a_batch")
     demand(crc == zlib.crc32(frame, zlib.crc32(body[: HEAD.size])), "checksum")
     demand(kind == 1, "unknown_kind")
-    demand(count <= MOST_READINGS and size <= MOST_BYTES, "too_large")
+    demand(count <= MOST_READINGS, "too_large")
     return count, decompressed(frame, size)
 
 
@@ -301,6 +301,7 @@ def decompressed(frame: bytes, size: int) -> bytes:
     try:
         declared = zstandard.get_frame_parameters(frame).content_size
         demand(declared == size, "not_a_batch")
+        demand(size <= MOST_BYTES, "too_large")
         stream = zstandard.ZstdDecompressor().decompressobj()
         payload = stream.decompress(frame)
     except zstandard.ZstdError as error:

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgpack
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
 from tests.servers.plain_enrol import ANSWER_S, Identity, Where
@@ -31,8 +31,8 @@ RESEND_S = 30.0
 MOST_SENT = 64
 MOST_FRAME_BYTES = 16 * 2**20
 INVALID = 4400
-FENCED_S = 30.0
-PATIENT_CODES = frozenset({4403, 4409})
+BARRED_S = 30.0
+BARRED_CODES = frozenset({403, 4403, 4409})
 TOTALS = ("delivered", "collapsed", "quarantined")
 
 
@@ -54,7 +54,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Place:
-    """Where a kept batch stands in this session: in the window, or due at a (monotonic) time."""
+    """Where a kept batch stands in this session: whether in the window, and when it is (re)sent."""
 
     batch: Batch
     due: float = 0.0
@@ -110,6 +110,7 @@ class Gateway:
         self._next_seq = 0
         self._window_bytes = 0
         self._failures = 0
+        self._slow_until = 0.0
         self._changed = asyncio.Event()
 
     def points(self, points: list[Point]) -> bytes:
@@ -134,11 +135,15 @@ class Gateway:
         """Hold a session for ever, waiting between two as the reference says."""
         while True:
             code = None
-            with suppress(OSError, InvalidHandshake):
+            try:
                 code = await self.session(where)
+            except InvalidStatus as refusal:
+                code = refusal.response.status_code
+            except (OSError, InvalidHandshake):
+                pass  # nobody there, or no WebSocket: the wait below is all there is to do
             self._failures += 1
             wait = random.uniform(0, min(30.0, 0.5 * 2 ** min(self._failures, 6)))
-            await asyncio.sleep(FENCED_S + wait if code in PATIENT_CODES else wait)
+            await asyncio.sleep(BARRED_S + wait if code in BARRED_CODES else wait)
 
     async def session(self, where: Where) -> int | None:
         """Hold one session until it closes; give the close code."""
@@ -149,6 +154,7 @@ class Gateway:
             subprotocols=[Subprotocol("spine.link.1")],
             compression=None,
             max_size=MOST_FRAME_BYTES,
+            proxy=None,
             ping_interval=10,
             ping_timeout=20,
         ) as link:
@@ -195,24 +201,26 @@ class Gateway:
         while True:
             self._changed.clear()
             while place := self._next():
-                place.in_window = True
+                place.in_window, place.due = True, now() + resend_s()
                 await send(link, {"type": "batch", **asdict(place.batch)})
-            waiting = [place.due for place in self.kept.values() if not place.in_window]
-            wait = max(0.01, min(waiting, default=now() + RESEND_S) - now())
+            later = [self._slow_until, *(place.due for place in self.kept.values())]
+            wake = min((moment for moment in later if moment > now()), default=None)
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(None if wake is None else wake - now()):
                     await self._changed.wait()
 
     def _next(self) -> Place | None:
         """Give the newest batch that is due, if the window has room for it."""
-        sent = [len(place.batch.body) for place in self.kept.values() if place.in_window]
-        if len(sent) >= MOST_SENT:
+        moment = now()
+        if moment < self._slow_until:
             return None
-        moment, room = now(), self._window_bytes - sum(sent)
-        for place in reversed(self.kept.values()):
-            if not place.in_window and place.due <= moment:
-                return place if len(place.batch.body) <= room or not sent else None
-        return None
+        sent = [place for place in self.kept.values() if place.in_window and place.due > moment]
+        room = self._window_bytes - sum(len(place.batch.body) for place in sent)
+        due = (place for place in reversed(self.kept.values()) if place.due <= moment)
+        place = next(due, None)
+        if place is None or len(sent) >= MOST_SENT:
+            return None
+        return place if len(place.batch.body) <= room or not sent else None
 
     async def _receive(self, link: ClientConnection) -> None:
         async for message in link:
@@ -231,27 +239,29 @@ class Gateway:
         match frame["type"]:
             case "receipt":
                 for name in names_in(frame["accepted"]):
-                    self._put_off(name, RESEND_S + random.uniform(0, RESEND_S))
+                    self._leave_window(name)
                 self._settle(frame["settled"])
             case "need_point_set":
                 points = self.point_sets.get(frame["hash"])
                 if points is not None:
                     return {"type": "point_set", "hash": frame["hash"], "points": points}
             case "retry_after":
-                self._put_off((frame["epoch"], frame["seq"]), frame["seconds"])
+                self._slow_until = now() + frame["seconds"]
+                self._leave_window((frame["epoch"], frame["seq"]), frame["seconds"])
             case "refused":
                 self.refused[frame["epoch"], frame["seq"]] = frame["problem"]
-                self._put_off((frame["epoch"], frame["seq"]), RESEND_S)
+                self._leave_window((frame["epoch"], frame["seq"]))
             case "unsupported":
                 pass
             case unknown:
                 return {"type": "unsupported", "frame": unknown}
         return None
 
-    def _put_off(self, name: Name, seconds: float) -> None:
-        """Free the window of a batch; it is sent again if it is not settled by then."""
+    def _leave_window(self, name: Name, again_s: float | None = None) -> None:
+        """Free the window of a batch that was answered; it is sent again unless it settles."""
         if place := self.kept.get(name):
-            place.in_window, place.due = False, now() + seconds
+            place.in_window = False
+            place.due = now() + (resend_s() if again_s is None else again_s)
 
     def _settle(self, settled: list[Frame]) -> None:
         for one in settled:
@@ -262,6 +272,10 @@ class Gateway:
 
 def now() -> float:
     return time.monotonic()
+
+
+def resend_s() -> float:
+    return RESEND_S + random.uniform(0, RESEND_S)
 
 
 async def send(link: ClientConnection, frame: Frame) -> None:
