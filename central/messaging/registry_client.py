@@ -102,7 +102,7 @@ class RegistryClient:
         """
         path = f"/subjects/{_part(subject)}/versions"
         answer = await self._ask("POST", path, {"schema": text})
-        if answer.error_code:
+        if answer.error_code and not answer.is_unknown:
             raise SchemaRefused(f"{self.place} refuses the schema of {subject}: {answer.told()}")
         return _whole(self._field(answer, "id", int))
 
@@ -145,7 +145,7 @@ class RegistryClient:
         if status == 200:
             return _Answer(body)
         code = body.get("error_code") if isinstance(body, dict) else None
-        if status in {404, 409, 422} and isinstance(code, int):
+        if isinstance(code, int) and (status in {409, 422} or _Answer(body, code).is_unknown):
             return _Answer(body, code)
         raise RegistryAway(f"{self.place} answers {status}: {_Answer(body).told()}")
 

@@ -12,6 +12,13 @@ from central.messaging.records import ReadingRecord, RecordCodec
 from central.messaging.registry import FOLDER, FileRegistry, SchemaRefused
 from shared.columns import Columns
 
+RELEASED = {
+    "dead_batch.1": 1973204161,
+    "event_batch.1": 539824084,
+    "reading_batch.1": 286154623,
+}
+"""The ids that records of released versions carry; a new version is added, none ever changes."""
+
 
 def record(*fields: dict[str, Any], name: str = "Batch") -> dict[str, Any]:
     return {"type": "record", "name": name, "fields": list(fields)}
@@ -105,6 +112,13 @@ def test_our_schemas_are_compatible_and_have_ids_of_their_own() -> None:
     ids = {registry.newest(name).id for name in names}
     assert len(ids) == len(names)
     assert all(0 < number < 2**31 for number in ids)
+
+
+def test_released_versions_are_what_they_were_and_new_ones_are_listed() -> None:
+    versions = FileRegistry.load().all_versions().values()
+
+    found = {f"{one.name}.{one.version}": one.id for every in versions for one in every}
+    assert found == RELEASED
 
 
 def test_an_incompatible_version_is_refused_with_file_and_reason(tmp_path: Path) -> None:
