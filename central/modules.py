@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
 from central.analytics.flow import Flow
+from central.analytics.follower import Source
 from central.analytics.metrics import FlowMetrics
 from central.application import listing, login
 from central.application import page as page_routes
@@ -118,7 +119,8 @@ def storage(platform: Platform) -> Part:
 def analytics(platform: Platform) -> Part:
     """Build analytics: the live lane of every project, followed and counted."""
     metrics = FlowMetrics(platform.registry)
-    flow = Flow(platform.pool, platform.log, platform.codec, platform.clock, metrics)
+    source = Source(platform.log, platform.codec, platform.clock)
+    flow = Flow(platform.pool, source, metrics)
     return Part(tasks={"flow": flow.run}, checks={"flow": flow.tell})
 
 

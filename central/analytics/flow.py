@@ -3,13 +3,11 @@
 import asyncio
 from typing import Final
 
-from central.analytics.follower import Follower
+from central.analytics.follower import Follower, Source
 from central.analytics.metrics import FlowMetrics
-from central.messaging import Log, RecordCodec
 from central.storage.catalogue import list_projects
 from central.storage.database import DatabaseAway, Pool
 from shared import logs
-from shared.clock import Clock
 
 LOOK_S: Final = 2.0
 FAR_BEHIND_S: Final = 5.0
@@ -18,16 +16,13 @@ _log = logs.get("analytics")
 
 
 class Flow:
-    """Follows every project; a new one within seconds."""
+    """Follows every project, a new one within seconds; counts what is received from now on."""
 
-    def __init__(
-        self, pool: Pool, log: Log, codec: RecordCodec, clock: Clock, metrics: FlowMetrics
-    ) -> None:
+    def __init__(self, pool: Pool, source: Source, metrics: FlowMetrics) -> None:
         self._pool = pool
-        self._from = log
-        self._codec = codec
-        self._clock = clock
+        self._source = source
         self._metrics = metrics
+        self._since_us = source.clock.now_us()
         self._followers: dict[str, Follower] = {}
         self._away: DatabaseAway | None = None
 
@@ -54,7 +49,7 @@ class Flow:
             if follower.behind_s > FAR_BEHIND_S
         ]
         state = f"behind: {', '.join(far[:MOST_NAMED])}" if far else "live"
-        return f"{len(self._followers)} projects, {state}"
+        return f"projects: {len(self._followers)}, {state}"
 
     async def _look(self) -> None:
         try:
@@ -70,5 +65,5 @@ class Flow:
         for project in projects:
             if project.slug not in self._followers:
                 self._followers[project.slug] = Follower(
-                    self._from, self._codec, self._clock, project.slug, self._metrics
+                    self._source, project.slug, self._metrics, self._since_us
                 )

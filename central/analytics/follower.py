@@ -6,6 +6,7 @@ that central received before the start are passed over.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from central.analytics.metrics import FlowMetrics
@@ -35,23 +36,38 @@ REMEMBERED: Final = 10_000
 _log = logs.get("analytics")
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is followed, how it is read, and by which clock."""
+
+    log: Log
+    codec: RecordCodec
+    clock: Clock
+
+
 class Follower:
     """Follows one project; `run` does so until cancelled, and waits while the log is away.
+
+    What central received before `since_us` is passed over.
 
     A batch that comes again (the log is at least once) counts once, as long as it is among the last
     10,000 of its project.
     """
 
     def __init__(
-        self, log: Log, codec: RecordCodec, clock: Clock, project: str, metrics: FlowMetrics
+        self,
+        source: Source,
+        project: str,
+        metrics: FlowMetrics,
+        since_us: int,
     ) -> None:
-        self._from = log
-        self._codec = codec
-        self._clock = clock
+        self._from = source.log
+        self._codec = source.codec
+        self._clock = source.clock
         self._project = project
         self._topic = topic(project, TopicKind.READINGS)
         self._metrics = metrics
-        self._since_us = clock.now_us()
+        self._since_us = since_us
         self._seen = Seen(REMEMBERED)
         self._position: Position | None = None
         self.problem: SpineError | None = None

@@ -127,12 +127,28 @@ class Processes:
 
     def end_leftovers(self) -> None:
         """End what an earlier run that was killed has left here, what it started last first."""
-        with contextlib.suppress(OSError, ValueError):
-            pids = json.loads((self.folder / _LIST).read_text()).values()
-            for pid in reversed(pids):
-                if str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(pid, signal.SIGTERM)
-                    _await_gone(pid)
+        try:
+            pids = list(json.loads((self.folder / _LIST).read_text()).values())
+        except (OSError, ValueError):
+            return
+        for pid in reversed(pids):
+            self._end_leftover(pid)
+
+    def _end_leftover(self, pid: int) -> None:
+        pause = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            end_s = time.monotonic() + STOP_S
+            if self._is_ours(pid):
+                os.kill(pid, number)
+            while self._is_ours(pid) and time.monotonic() < end_s:
+                pause.wait(POLL_S)
+
+    def _is_ours(self, pid: int) -> bool:
+        """Tell whether a process still runs that names this folder in its command line."""
+        try:
+            return str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
 
     def _write_list(self) -> None:
         pids = {name: child.process.pid for name, child in self._children.items()}
@@ -184,12 +200,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _await_gone(pid: int) -> None:
-    pause = threading.Event()
-    for _ in range(int(STOP_S / POLL_S)):
-        if not Path(f"/proc/{pid}").exists():
-            return
-        pause.wait(POLL_S)
-    os.kill(pid, signal.SIGKILL)
