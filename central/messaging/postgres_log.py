@@ -71,11 +71,11 @@ class _Waiting:
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """The appends of one topic that wait, and the lock of the one that writes them."""
+    """The appends of one topic that wait, the lock of the one that writes them, who reads it."""
 
     waiting: deque[_Waiting] = field(default_factory=deque)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    readers: set[asyncio.Event] = field(default_factory=set)
 
 
 class PostgresLog:
@@ -108,11 +108,14 @@ class PostgresLog:
         self, topic: str, partition: int, offset: int | None, limit_bytes: int, wait_s: float
     ) -> Sequence[Record]:
         """Read records in order; looks again on an append here, and every 200 ms for others."""
-        line = self._line(topic)
-        line.news.clear()
-        records = await self._read(topic, offset, limit_bytes)
-        if records or wait_s <= 0 or not await self._wait(topic, offset, wait_s):
-            return records
+        readers, news = self._line(topic).readers, asyncio.Event()
+        readers.add(news)  # before the first look, so that no append between the two is missed
+        try:
+            records = await self._read(topic, offset, limit_bytes)
+            if records or wait_s <= 0 or not await self._wait(topic, offset, news, wait_s):
+                return records
+        finally:
+            readers.discard(news)
         return await self._read(topic, offset, limit_bytes)
 
     async def log_id(self, topic: str) -> str:
@@ -191,7 +194,8 @@ class PostgresLog:
             raise
         for at, item in enumerate(together):
             item.written = Position(given["log_id"], PARTITION, given["first"] + at)
-        line.news.set()
+        for news in line.readers:
+            news.set()
 
     async def _append(self, topic: str, together: list[_Waiting]) -> Any:
         async with self._transaction() as connection:
@@ -202,14 +206,15 @@ class PostgresLog:
             raise _unknown(topic)
         return given
 
-    async def _wait(self, topic: str, offset: int | None, wait_s: float) -> bool:
+    async def _wait(
+        self, topic: str, offset: int | None, news: asyncio.Event, wait_s: float
+    ) -> bool:
         """Wait until the topic has something to read (or changed its life), or for `wait_s`."""
-        line = self._line(topic)
         deadline = asyncio.get_running_loop().time() + wait_s
         while (left := deadline - asyncio.get_running_loop().time()) > 0:
             try:
                 async with asyncio.timeout(min(left, POLL_S)):
-                    await line.news.wait()
+                    await news.wait()
             except TimeoutError:
                 if await self._has_news(topic, offset):
                     return True

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from central.messaging import LogAway, PostgresLog, create_topics
+from central.messaging import LogAway, PostgresLog, Record, create_topics, postgres_log
 from central.messaging.postgres_log import _APPEND
-from central.storage.database import open_pool
+from central.storage.database import Pool, open_pool
 from tests.contract.log_suite import TOPIC, LogContract, LogRig, read_all
 from tests.servers.postgres import Database
 
@@ -29,6 +29,21 @@ async def rig(database: Database) -> AsyncIterator[PostgresRig]:
         log, other = PostgresLog(database.service), PostgresLog(pool)
         await create_topics(log, "demo")
         yield PostgresRig(log, other, log.wipe, database)
+
+
+class _SlowFirstLook(PostgresLog):
+    """A log whose first look is held up when it has found nothing."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.has_looked, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def _read(self, topic: str, offset: int | None, limit_bytes: int) -> list[Record]:
+        records = await super()._read(topic, offset, limit_bytes)
+        if not self.has_looked.is_set():
+            self.has_looked.set()
+            await self.may_go_on.wait()
+        return records
 
 
 class TestPostgresLog(LogContract):
@@ -52,6 +67,19 @@ class TestPostgresLog(LogContract):
         assert await _transactions(rig.database) - before < 10
         values = [record.value for record in await read_all(rig.log)]
         assert values == [bytes([at]) for at in range(50)]
+
+    async def test_a_second_reader_takes_no_news_from_the_first(
+        self, rig: PostgresRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(postgres_log, "POLL_S", 60.0)
+        log = _SlowFirstLook(rig.database.service)
+        first = asyncio.create_task(log.read(TOPIC, 0, 0, 1_000, 60))
+        await log.has_looked.wait()
+        await log.append(TOPIC, b"gw", b"news")
+        assert len(await log.read(TOPIC, 0, 0, 1_000, 60)) == 1
+        log.may_go_on.set()
+        async with asyncio.timeout(30):
+            assert [record.value for record in await first] == [b"news"]
 
     async def test_an_append_given_up_does_not_stop_the_others(self, rig: PostgresRig) -> None:
         async with rig.database.service.transaction() as holding:
