@@ -224,24 +224,22 @@ async def test_garbage_is_refused_and_settled_and_the_next_batch_flows(
 async def test_the_client_comes_back_after_an_outage_and_sends_what_it_kept(
     database: Database, tmp_path: Path
 ) -> None:
-    async with running_central(database, tmp_path) as central:
-        gateway = await gateway_of(central, tmp_path)
+    body = temperatures(20)
+    async with asyncio.TaskGroup() as tasks:
+        async with running_central(database, tmp_path) as central:
+            gateway = await gateway_of(central, tmp_path)
+            running = tasks.create_task(gateway.run(where(central)))
+            points = gateway.points(POINTS)
+            gateway.keep("readings", 10, points, seal(body[:10]))
+            await settled(gateway)
+
+        gateway.keep("readings", 10, points, seal(body[10:]))
         port = central.link_port
-        running = asyncio.create_task(gateway.run(where(central)))
-        points = gateway.points(POINTS)
-        body = temperatures(20)
-        gateway.keep("readings", 10, points, seal(body[:10]))
-        await settled(gateway)
-
-    gateway.keep("readings", 10, points, seal(body[10:]))
-    async with running_central(database, tmp_path, link_port=port) as central:
-        await settled(gateway)
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-
-        assert gateway.totals[gateway.epoch] == Totals(20, 0, 0)
-        assert await history(central, "plain/temp") == body
+        async with running_central(database, tmp_path, link_port=port) as central:
+            await settled(gateway)
+            running.cancel()
+            assert gateway.totals[gateway.epoch] == Totals(20, 0, 0)
+            assert await history(central, "plain/temp") == body
 
 
 async def test_batches_that_central_puts_off_are_settled_in_the_end(

@@ -139,7 +139,7 @@ class Gateway:
                 code = await self.session(where)
             except InvalidStatus as refusal:
                 code = refusal.response.status_code
-            except (OSError, InvalidHandshake):
+            except (OSError, InvalidHandshake, ConnectionClosed):
                 pass  # nobody there, or no WebSocket: the wait below is all there is to do
             self._failures += 1
             wait = random.uniform(0, min(30.0, 0.5 * 2 ** min(self._failures, 6)))
@@ -193,21 +193,24 @@ class Gateway:
     async def _talk(self, link: ClientConnection) -> None:
         async with asyncio.TaskGroup() as tasks:
             sender = tasks.create_task(self._send(link))
-            with suppress(ConnectionClosed):
-                await self._receive(link)
+            await self._receive(link)
             sender.cancel()
 
     async def _send(self, link: ClientConnection) -> None:
-        while True:
-            self._changed.clear()
-            while place := self._next():
-                place.in_window, place.due = True, now() + resend_s()
-                await send(link, {"type": "batch", **asdict(place.batch)})
-            later = [self._slow_until, *(place.due for place in self.kept.values())]
-            wake = min((moment for moment in later if moment > now()), default=None)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if wake is None else wake - now()):
-                    await self._changed.wait()
+        with suppress(ConnectionClosed):  # the receiver meets it too, and ends the session
+            while True:
+                await self._send_due(link)
+
+    async def _send_due(self, link: ClientConnection) -> None:
+        self._changed.clear()
+        while place := self._next():
+            place.in_window, place.due = True, now() + resend_s()
+            await send(link, {"type": "batch", **asdict(place.batch)})
+        later = [self._slow_until, *(place.due for place in self.kept.values())]
+        wake = min((moment for moment in later if moment > now()), default=None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if wake is None else wake - now()):
+                await self._changed.wait()
 
     def _next(self) -> Place | None:
         """Give the newest batch that is due, if the window has room for it."""
@@ -223,15 +226,19 @@ class Gateway:
         return place if len(place.batch.body) <= room or not sent else None
 
     async def _receive(self, link: ClientConnection) -> None:
-        async for message in link:
-            try:
-                answer = self._take(opened(message))
-            except (KeyError, TypeError, ValueError) as error:
-                await link.close(INVALID, f"invalid frame: {error}"[:100])
-                return
-            self._changed.set()
-            if answer:
-                await send(link, answer)
+        with suppress(ConnectionClosed):
+            async for message in link:
+                await self._answer(link, message)
+
+    async def _answer(self, link: ClientConnection, message: str | bytes) -> None:
+        try:
+            answer = self._take(opened(message))
+        except (KeyError, TypeError, ValueError) as error:
+            await link.close(INVALID, f"invalid frame: {error}"[:100])
+            return
+        self._changed.set()
+        if answer:
+            await send(link, answer)
 
     def _take(self, frame: Frame) -> Frame | None:
         """Do what a frame says; give the answer to it."""
