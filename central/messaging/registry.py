@@ -65,7 +65,8 @@ class Schema:
     @property
     def subject(self) -> str:
         """Under which name a registry keeps all versions: the full name of the record."""
-        return str(self.coding["name"]) if isinstance(self.coding, dict) else self.name
+        found = self.coding.get("name") if isinstance(self.coding, dict) else None
+        return self.name if found is None else str(found)
 
 
 class SchemaIds(Protocol):

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from central.messaging.compatibility import problems_reading
 from central.messaging.records import ReadingRecord, RecordCodec
-from central.messaging.registry import FOLDER, FileRegistry, SchemaRefused
+from central.messaging.registry import FOLDER, FileRegistry, Schema, SchemaRefused
 from shared.columns import Columns
 
 RELEASED = {
@@ -160,3 +162,43 @@ def test_records_of_an_older_version_are_read_under_the_newest(tmp_path: Path) -
 
     assert isinstance(back, ReadingRecord)
     assert back.columns.value.tolist() == [math.pi]
+
+
+NAMED = ["record", "enum", "fixed", "array", "map", "spine.Batch", "Batch", "value"]
+words = st.sampled_from([*NAMED, "null", "int", "long", "string", "bytes"])
+SHAPES = ["type", "fields", "items", "values", "symbols", "size"]
+keys = st.sampled_from([*SHAPES, "name", "namespace", "default", "aliases", "logicalType"])
+texts = st.recursive(
+    st.one_of(words, st.integers(-1, 3), st.none(), st.booleans(), st.text(max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(keys, inner, min_size=1, max_size=5)
+    ),
+    max_leaves=12,
+)
+records = st.fixed_dictionaries(
+    {
+        "type": st.just("record"),
+        "name": words,
+        "fields": st.lists(
+            st.fixed_dictionaries({"name": words, "type": texts}, optional={"default": texts}),
+            max_size=3,
+        ),
+    }
+)
+
+
+@given(st.one_of(texts, records))
+def test_any_text_is_a_schema_that_can_be_compared_or_is_refused(document: Any) -> None:
+    try:
+        schema = Schema.parse("theirs", 0, json.dumps(document))
+    except SchemaRefused:
+        return
+    ours = FileRegistry.load().newest("reading_batch")
+
+    assert isinstance(schema.subject, str)
+    assert isinstance(problems_reading(ours.coding, schema.coding), list)
+
+
+def test_a_schema_that_is_too_deep_is_refused() -> None:
+    with pytest.raises(SchemaRefused):
+        Schema.parse("deep", 0, '{"type":"array","items":' * 50_000 + '"int"' + "}" * 50_000)

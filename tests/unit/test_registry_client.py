@@ -5,14 +5,18 @@ import base64
 import contextlib
 import gzip
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from central.messaging import RegistryAway, SchemaRefused, open_registry
 from central.messaging.registry_client import ANSWER_BYTES, RegistryClient
 from shared.errors import SettingsError
+from shared.pki.authority import issue_server, make_root
+from shared.pki.tls import server_context
 
 Call = Callable[[RegistryClient], Awaitable[object]]
 CALLS: dict[str, Call] = {
@@ -72,7 +76,9 @@ WRONG = {
 
 
 @asynccontextmanager
-async def serving(content: bytes, *, ends: bool = True) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def serving(
+    content: bytes, *, ends: bool = True, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Answer everything with the same bytes; `ends`: and then close."""
     asked: list[bytes] = []
 
@@ -85,7 +91,7 @@ async def serving(content: bytes, *, ends: bool = True) -> AsyncIterator[tuple[s
                 await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) as server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}/api", asked
 
 
@@ -185,3 +191,22 @@ async def test_without_a_registry_ids_come_from_files() -> None:
     for none in (None, ""):
         async with open_registry(none) as ids:
             assert "from files" in await ids.check()
+
+
+async def test_over_tls_the_registry_must_have_a_certificate_of_a_root_that_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, roots = make_root("registry"), tmp_path / "root.pem"
+    roots.write_bytes(root.pem)
+    issued = issue_server(root, ["127.0.0.1"])
+    for name, content in (("cert.pem", issued.certificate), ("key.pem", issued.key)):
+        (tmp_path / name).write_bytes(content)
+    tls = server_context(tmp_path / "cert.pem", tmp_path / "key.pem", None)
+
+    async with serving(told("200 OK", [1]), tls=tls) as (place, _):
+        async with RegistryClient(f"https://{place}") as client:
+            with pytest.raises(RegistryAway, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.versions("any")
+        monkeypatch.setenv("SSL_CERT_FILE", str(roots))
+        async with RegistryClient(f"https://{place}") as client:
+            assert await client.versions("any") == [1]
