@@ -55,7 +55,7 @@ def grant(stack: Stack, port: int) -> None:
     from kafka.errors import KafkaError  # noqa: PLC0415 - see above
 
     topics = ResourcePattern(ResourceType.TOPIC, PREFIX, ACLResourcePatternType.PREFIXED)
-    operations = ("CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "READ", "WRITE", "DELETE")
+    operations = ("CREATE", "DESCRIBE", "READ", "WRITE", "DELETE")
     wanted = [
         ACL(f"User:{SERVICE}", "*", ACLOperation[one], ACLPermissionType.ALLOW, topics)
         for one in operations
