@@ -4,6 +4,7 @@
 
     SpineError
     +-- DatabaseAway       not reachable, stopping, full or overloaded: wait and try again
+    |   +-- MemoryShort    no memory for the statement, or no room for its locks
     +-- DatabaseRefused    the statement cannot be (a right or a table is missing)
         +-- DataRefused    the data cannot be: trying again changes nothing
             +-- DuplicateKey   a unique key is there already
@@ -29,6 +30,10 @@ CONNECT_S: Final = 10.0
 
 class DatabaseAway(SpineError):
     """The database cannot be reached or cannot work now; nothing is lost by waiting."""
+
+
+class MemoryShort(DatabaseAway):
+    """The database had no memory for a statement or its locks: too much at once, by whomever."""
 
 
 class DatabaseRefused(SpineError):
@@ -79,6 +84,8 @@ def our_errors() -> Iterator[None]:
         raise TransactionClash(str(error)) from error
     except asyncpg.UniqueViolationError as error:
         raise DuplicateKey(str(error)) from error
+    except asyncpg.OutOfMemoryError as error:
+        raise MemoryShort(str(error)) from error
     except _AWAY as error:
         text = f"{type(error).__name__}: {error}"
         # asyncpg tells of an argument it cannot encode by an InterfaceError that is a ValueError.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from central.storage.database import Connection, Pool, open_pool, schema_of
+from central.storage.hypertable import make_hypertable
 from shared.errors import SpineError
 
 FOLDER: Final = Path(__file__).parent / "migrations"
@@ -79,7 +80,10 @@ async def migrate(owner_dsn: str, folder: Path = FOLDER) -> int:
 
 
 async def migrate_project(owner: Pool, slug: str, folder: Path = FOLDER / "project") -> int:
-    """Bring one project's schema and role up to date; both are made where they are missing."""
+    """Bring one project's schema and role up to date; both are made where they are missing.
+
+    Its readings become a hypertable where the database has TimescaleDB, even if only since today.
+    """
     schema = schema_of(slug)
     async with owner.transaction() as connection:
         await _lock(connection)
@@ -88,6 +92,8 @@ async def migrate_project(owner: Pool, slug: str, folder: Path = FOLDER / "proje
     applied = await _apply(owner, schema, load_migrations(folder), search_path=schema)
     async with owner.transaction() as connection:
         await _lock(connection)
+        await _search(connection, schema)
+        await make_hypertable(connection)
         await connection.execute(
             f'GRANT USAGE ON SCHEMA "{schema}" TO "{schema}";'
             f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO "{schema}"'
@@ -105,7 +111,7 @@ async def _apply(
             if await _is_applied(connection, scope, migration):
                 continue
             if search_path is not None:
-                await connection.fetchval("SELECT set_config('search_path', $1, true)", search_path)
+                await _search(connection, search_path)
             await connection.execute(migration.sql)
             await connection.execute(
                 "INSERT INTO migrations.applied (scope, number, name, checksum)"
@@ -150,6 +156,10 @@ async def _projects(pool: Pool) -> list[str]:
         await connection.fetchval("SELECT set_config('spine.platform', 'on', true)")
         rows = await connection.fetch("SELECT slug FROM platform.projects ORDER BY project_id")
     return [row["slug"] for row in rows]
+
+
+async def _search(connection: Connection, schema: str) -> None:
+    await connection.fetchval("SELECT set_config('search_path', $1, true)", schema)
 
 
 async def _lock(connection: Connection) -> None:

@@ -8,9 +8,19 @@ from numpy.typing import NDArray
 
 from central.storage.collapse import Rows
 from central.storage.copy_format import encode_rows, timestamps
-from central.storage.database import Connection, DuplicateKey, copy_rows, savepoint
+from central.storage.database import (
+    Connection,
+    DataRefused,
+    DuplicateKey,
+    MemoryShort,
+    copy_rows,
+    savepoint,
+)
+from central.storage.hypertable import is_scattered, refuse_scattered, time_ranges
 from shared.clock import to_datetime
 
+FEW_CHUNKS: Final = 30
+"""So few chunks never need more locks than a server has, whatever else it does."""
 _COLUMNS: Final = ("observed_at", "value", "point_id", "quality")
 _INCOMING: Final = """
 CREATE TEMPORARY TABLE incoming (
@@ -48,6 +58,7 @@ WITH won AS (
     UPDATE readings SET value = incoming.value, quality = incoming.quality
     FROM incoming LEFT JOIN readings_texts AS kept USING (point_id, observed_at)
     WHERE readings.point_id = incoming.point_id AND readings.observed_at = incoming.observed_at
+    AND readings.observed_at BETWEEN $1 AND $2 AND incoming.observed_at BETWEEN $1 AND $2
     AND outranks(
         incoming.quality, incoming.value, incoming.text,
         readings.quality, readings.value, kept.text
@@ -68,8 +79,19 @@ async def write_readings(connection: Connection, rows: Rows, batches: int) -> ND
     """Write rows in a project's transaction and count, per batch, those that were new.
 
     A row whose (point, observed_at) is there already is not new; the one of the two that outranks
-    the other stays.
+    the other stays. Raises `DataRefused` for rows that lie in too many chunks.
     """
+    await refuse_scattered(connection, rows.columns.observed_at)
+    try:
+        return await _write(connection, rows, batches)
+    except MemoryShort as error:
+        # The locks of many chunks: less of it may pass. What is refused is not tried for ever.
+        if is_scattered(rows.columns.observed_at, FEW_CHUNKS):
+            raise DataRefused(str(error)) from error
+        raise
+
+
+async def _write(connection: Connection, rows: Rows, batches: int) -> NDArray[np.int64]:
     try:
         async with savepoint(connection):
             await _copy(connection, "readings", rows, with_batch=False)
@@ -115,7 +137,8 @@ async def _merge(connection: Connection, rows: Rows, batches: int) -> NDArray[np
     counts = np.zeros(batches, np.int64)
     for batch, count in await connection.fetch(_INSERT_NEW):
         counts[batch] = count
-    await connection.execute(_REPLACE_OUTRANKED)
+    for first, last in await time_ranges(connection, rows.columns.observed_at):
+        await connection.execute(_REPLACE_OUTRANKED, to_datetime(first), to_datetime(last))
     await connection.execute("DROP TABLE incoming")
     return counts
 

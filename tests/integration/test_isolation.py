@@ -11,7 +11,7 @@ from central.storage.database import (
 )
 from tests.servers.postgres import Database
 
-pytest_plugins = ["tests.servers.postgres_fixtures"]
+pytest_plugins = ["tests.servers.postgres_fixtures", "tests.servers.timescale_fixtures"]
 pytestmark = pytest.mark.integration
 
 TABLES = (
@@ -26,6 +26,11 @@ TABLES = (
     "logins",
     "sessions",
 )
+
+
+@pytest.fixture
+def database(either_database: Database) -> Database:
+    return either_database
 
 
 @pytest.fixture

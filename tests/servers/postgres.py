@@ -1,6 +1,6 @@
-"""A real embedded Postgres for tests, and fresh migrated databases in it.
+"""Real servers for tests, embedded Postgres and TimescaleDB, and fresh migrated databases in them.
 
-The fixtures are in `postgres_fixtures.py`.
+The fixtures are in `postgres_fixtures.py` and `timescale_fixtures.py`.
 """
 
 from collections.abc import AsyncIterator
@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 from central.storage.catalogue import (
     Gateway,
@@ -20,10 +21,20 @@ from central.storage.catalogue import (
 from central.storage.database import Pool, open_pool
 from central.storage.embedded import EmbeddedPostgres, embedded_postgres
 from central.storage.migrate import migrate
-from central.storage.roles import prepare_database
+from central.storage.roles import DATABASE, prepare_database, prepare_extension
 
 TEMPLATE = "spine_template"
 _numbers = count(1)
+
+
+class Server(Protocol):
+    """A running server and how its databases are reached."""
+
+    def service_dsn(self, database: str = DATABASE) -> str: ...
+
+    def owner_dsn(self, database: str = DATABASE) -> str: ...
+
+    def superuser_dsn(self, database: str = "postgres") -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +63,21 @@ async def running_server(folder: Path) -> AsyncIterator[EmbeddedPostgres]:
     # Tests of durability start servers of their own; here only speed matters.
     settings = {"fsync": "off", "full_page_writes": "off", "max_connections": "60"}
     async with embedded_postgres(folder, settings) as running:
-        async with open_pool(running.superuser_dsn(), size=1) as superuser:
-            await prepare_database(superuser, TEMPLATE)
-        await migrate(running.owner_dsn(TEMPLATE))
+        await prepare_template(running)
         yield running
 
 
+async def prepare_template(server: Server) -> None:
+    """Make the migrated database to copy; with TimescaleDB where the server has it."""
+    async with open_pool(server.superuser_dsn(), size=1) as superuser:
+        await prepare_database(superuser, TEMPLATE)
+    async with open_pool(server.superuser_dsn(TEMPLATE), size=1) as superuser:
+        await prepare_extension(superuser)
+    await migrate(server.owner_dsn(TEMPLATE))
+
+
 @asynccontextmanager
-async def fresh_database(server: EmbeddedPostgres) -> AsyncIterator[Database]:
+async def fresh_database(server: Server) -> AsyncIterator[Database]:
     """Copy the migrated database under a new name, and drop the copy afterwards."""
     name = f"test_{next(_numbers)}"
     async with AsyncExitStack() as stack:
