@@ -3,10 +3,9 @@
 import itertools
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from cryptography import x509
 
@@ -28,8 +27,6 @@ from shared.batch import encode
 from shared.columns import Columns
 from shared.link import Batch, pack
 from shared.model import Kind, Point, PointSet
-
-EPOCH: Final = time.time_ns()
 
 
 @dataclass(slots=True)
@@ -61,22 +58,25 @@ class Sender:
     gateway: Gateway
     tls: ssl.SSLContext
     load: Load
-    seq: int = field(default=0)
+    epochs: Iterator[int] = field(default_factory=lambda: itertools.count(time.time_ns()))
 
     @property
     def points(self) -> PointSet:
-        """The points its series stand for."""
-        return PointSet(tuple(Point(key) for key in self.load.given.keys))
+        """The points its series stand for: its own, whatever other gateways have."""
+        return PointSet(tuple(Point(f"{self.gateway.name}/{key}") for key in self.load.given.keys))
 
     def frames(self, count: int, size: int | None = None) -> tuple[list[bytes], int]:
-        """Make masked frames of the next so many batches; gives them and their readings."""
-        digest = self.points.hash
+        """Make masked frames of the next so many batches, in an epoch of their own.
+
+        Gives them and the number of their readings.
+        """
+        digest, epoch = self.points.hash, next(self.epochs)
         frames, readings = [], 0
-        for _ in range(count):
+        for seq in range(count):
             columns = self.load.next(size)
             batch = Batch(
-                epoch=EPOCH,
-                seq=self.seq,
+                epoch=epoch,
+                seq=seq,
                 kind=Kind.READINGS,
                 count=len(columns),
                 point_set=digest,
@@ -84,7 +84,6 @@ class Sender:
             )
             frames.append(masked(pack(batch)))
             readings += len(columns)
-            self.seq += 1
         return frames, readings
 
 

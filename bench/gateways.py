@@ -11,7 +11,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import msgpack
@@ -39,7 +39,8 @@ class Told:
 
     accepted: int = 0
     settled: int = 0
-    delivered: int = 0
+    delivered: dict[int, int] = field(default_factory=dict)
+    """Readings of each epoch."""
 
 
 class Link(asyncio.Protocol):
@@ -136,7 +137,7 @@ class Link(asyncio.Protocol):
         self._ahead -= accepted
         for each in receipt["settled"]:
             told.settled += _size(each)
-            told.delivered = each["delivered"]
+            told.delivered[each["epoch"]] = each["delivered"]
         if self._poured is None or self._poured.done():
             return
         if told.accepted >= goal.accepted and told.settled >= goal.settled:

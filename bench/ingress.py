@@ -178,7 +178,7 @@ def _result(large: Mapping[str, Figures], small: Mapping[str, Figures], rounds: 
         rate=ours.rate,
         baseline_rate=bare.rate,
         cpu_us_per_1000=ours.server_cpu,
-        bytes_per_reading=0.0,
+        bytes_per_reading=None,
         rounds=rounds,
         ours={
             "path": "python -m central ingress: link, checks, point ids, one record, the log's ack",

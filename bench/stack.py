@@ -17,11 +17,11 @@ import psutil
 
 from bench.stage import StageCannotRun
 from central.settings import Settings
-from deploy.central.modules import PORTS, Module, apart, await_ready
+from deploy.central.modules import PORTS, apart, await_ready
 from deploy.central.native import launcher, timescale_root
 from deploy.central.native.cache import Cache
 from deploy.central.native.service import StackFailed
-from deploy.central.processes import Command, Processes
+from deploy.central.processes import Processes
 
 NEEDED: Final = ("kafka", "registry", "timescale")
 START_S: Final = 120.0
@@ -65,7 +65,7 @@ def servers(folder: Path, needed: Sequence[str] = NEEDED) -> Iterator[Servers]:
     kept = os.environ.get("BENCH_STACK")
     stack = launcher.Launcher(Path(kept) if kept else folder, tied=not kept)
     try:
-        told = stack.up(needed)
+        told = _read_env(Path(kept) / "env") if kept else stack.up(needed)
         env = {name: value for name, value in told.items() if name.startswith(_PREFIX)}
         pids = {name: stack.pid(name) for name in stack.names()}
         yield Servers(env, pids, told.get("STACK_POSTGRES_DSN", ""))
@@ -74,6 +74,13 @@ def servers(folder: Path, needed: Sequence[str] = NEEDED) -> Iterator[Servers]:
     finally:
         if not kept:
             stack.down()
+
+
+def _read_env(path: Path) -> dict[str, str]:
+    if not path.exists():
+        raise StageCannotRun(f"no stack runs in {path.parent}, which BENCH_STACK names")
+    lines = (line.partition("=") for line in path.read_text("utf-8").splitlines())
+    return {name: value for name, _, value in lines}
 
 
 def psql() -> str:
@@ -94,10 +101,8 @@ class Central:
 
 
 @contextmanager
-def central(
-    run: Servers, folder: Path, names: Sequence[str], profiles: Path | None = None
-) -> Iterator[Central]:
-    """Run modules of central, storage first; with `profiles` under cProfile, a file each there."""
+def central(run: Servers, folder: Path, names: Sequence[str]) -> Iterator[Central]:
+    """Run modules of central, storage first."""
     port = _free_ports(PORTS)
     env = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
     told = {**run.env, "SPINE_LOG_LEVEL": "warning"}
@@ -107,19 +112,11 @@ def central(
     processes = Processes(logs)
     try:
         for module in modules:
-            processes.start(_profiled(module, profiles))
+            processes.start(module.command)
             await_ready(processes, module, START_S)
         yield Central(port + 1, {name: processes.pid(name) for name in names})
     finally:
         processes.end()
-
-
-def _profiled(module: Module, profiles: Path | None) -> Command:
-    command = module.command
-    if profiles is None:
-        return command
-    profiled = ("-m", "cProfile", "-o", str(profiles / f"{module.name}.prof"))
-    return Command(command.name, (*profiled, *command.arguments), command.env)
 
 
 def _free_ports(count: int) -> int:

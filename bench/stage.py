@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final, Literal, Protocol, Self, TypeVar, cast
 
 T = TypeVar("T")
-STAGES: Final = ("wire", "outbox", "modbus")
+STAGES: Final = ("wire", "outbox", "modbus", "ingress", "writer", "life")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +17,18 @@ class StageResult:
 
     `ratio` is ours / baseline of `metric`; `better` tells which way is good. Rates are readings a
     second; `cpu_us_per_1000` and `bytes_per_reading` are ours. `ours` and `baseline` hold the
-    settings of both sides and whatever else a reader should know.
+    settings of both sides and whatever else a reader should know. None is what a stage has not:
+    a baseline, or bytes.
     """
 
     stage: str
     metric: str
-    ratio: float
+    ratio: float | None
     better: Literal["lower", "higher"]
     rate: float
-    baseline_rate: float
+    baseline_rate: float | None
     cpu_us_per_1000: float
-    bytes_per_reading: float
+    bytes_per_reading: float | None
     rounds: int
     ours: dict[str, object]
     baseline: dict[str, object]
@@ -51,6 +52,10 @@ class Stage(Protocol):
 
 class StageMissing(Exception):
     """There is no such stage; the text says which there are."""
+
+
+class StageCannotRun(Exception):
+    """This machine cannot run the stage; the text says what is missing, and how to get it."""
 
 
 def find(name: str) -> Stage:
