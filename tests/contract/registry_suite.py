@@ -28,6 +28,7 @@ from central.messaging import (
     open_registry,
 )
 from central.messaging.registry_client import RegistryClient
+from central.messaging.schema_registry import SchemaRegistry
 from shared.columns import Columns
 from tests.contract.registry_rig import RegistryRig, Release, first_release
 
@@ -319,9 +320,7 @@ class RegistryContract(SchemaIdsContract):
         records: list[LogRecord] = [READINGS, EVENTS, DEAD]
         async with opened(rig, release) as old:
             before = [RecordCodec(old).encode(record) for record in records]
-            await rig.down()
-            await rig.wipe()
-            await rig.up()
+            await self._emptied(rig)
             lowest = min(int.from_bytes(value[1:5], "big") for value in before)
             await self._shift_ids(client, lowest)
             async with opened(rig, release) as new:
@@ -352,9 +351,7 @@ class RegistryContract(SchemaIdsContract):
         self, rig: RegistryRig, release: Release, client: RegistryClient
     ) -> None:
         async with opened(rig, release, OFTEN_S) as ids:
-            await rig.down()
-            await rig.wipe()
-            await rig.up()
+            await self._emptied(rig)
 
             async def is_back() -> bool:
                 return await client.versions(release.subject) == [1]
@@ -363,3 +360,29 @@ class RegistryContract(SchemaIdsContract):
             value = RecordCodec(ids).encode(READINGS)
         async with opened(rig, release) as later:
             assert_same(await RecordCodec(later).decode_again(value), READINGS)
+
+    async def test_a_registry_that_fits_no_more_stops_writing_until_it_fits_again(
+        self, rig: RegistryRig, release: Release, client: RegistryClient
+    ) -> None:
+        document = release.document("reading_batch")
+        document["fields"][1]["type"] = "string"
+        async with opened(rig, release) as ids:
+            assert isinstance(ids, SchemaRegistry)
+            codec = RecordCodec(ids)
+            value = codec.encode(READINGS)
+            await self._emptied(rig)
+            await client.register(release.subject, json.dumps(document))
+            await ids.turn()
+            assert await self._tells(ids, "cannot be read by reading_batch.1.avsc")
+            assert not can_write(codec)
+            assert_same(codec.decode(value), READINGS)
+
+            await self._emptied(rig)
+            await ids.turn()
+            assert await self._tells(ids, "answers")
+            assert can_write(codec)
+
+    async def _emptied(self, rig: RegistryRig) -> None:
+        await rig.down()
+        await rig.wipe()
+        await rig.up()
