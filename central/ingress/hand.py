@@ -1,6 +1,7 @@
 """The batches one session has in hand: received, not yet answered. Bounded by count and bytes."""
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,16 @@ from central.settings import Settings
 from central.storage.database import DatabaseAway, TransactionClash
 from shared.clock import Clock
 from shared.errors import FrameInvalid
-from shared.link import MAX_BODY_BYTES, Batch, NeedPointSet, PointSetFrame, RetryAfter
+from shared.link import (
+    MAX_BODY_BYTES,
+    Accepted,
+    Batch,
+    NeedPointSet,
+    PointSetFrame,
+    Receipt,
+    RetryAfter,
+    ranges_of,
+)
 
 BUSY_S: Final = 0.5
 AWAY_S: Final = 2.0
@@ -37,6 +47,8 @@ class Services:
 class Hand:
     """Takes batches up and answers each once, or holds it until its point set is known.
 
+    `work` answers them, and `tell_accepted` tells of those that are in the log.
+
     A batch that finds the hand full, by count or by bytes, is answered `retry_after`, busy.
     """
 
@@ -52,6 +64,8 @@ class Hand:
         self._learned: set[bytes] = set()
         self._count = 0
         self._bytes = 0
+        self._accepted: defaultdict[int, list[int]] = defaultdict(list)
+        self._has_accepted = asyncio.Event()
 
     async def pick_up(self, batch: Batch) -> None:
         """Take a batch in hand, or put it off."""
@@ -86,6 +100,15 @@ class Hand:
             with self._services.metrics.publish_seconds.time():
                 await self._answer(batch)
 
+    async def tell_accepted(self) -> None:
+        """Tell what the log has until the session ends: what it took together in one receipt."""
+        while True:
+            await self._has_accepted.wait()
+            self._has_accepted.clear()
+            accepted, self._accepted = self._accepted, defaultdict(list)
+            told = (Accepted(epoch=epoch, seqs=ranges_of(seqs)) for epoch, seqs in accepted.items())
+            await self._socket.send(Receipt(accepted=tuple(told)))
+
     def drop(self) -> None:
         """Forget what is in hand: the session ended, its gateway sends it again."""
         self._services.metrics.in_hand.dec(self._count)
@@ -102,7 +125,11 @@ class Hand:
             await self._hold(batch, answer)
             return
         self._let_go(batch)
-        await self._socket.send(answer)
+        if isinstance(answer, Receipt):
+            self._accepted[batch.epoch].append(batch.seq)
+            self._has_accepted.set()
+        else:
+            await self._socket.send(answer)
 
     async def _is_settled(self, batch: Batch) -> bool:
         told = self._feed.told

@@ -36,7 +36,7 @@ logger = get("ingress.link")
 
 
 class LinkSession:
-    """Speaks the link with one gateway: one task reads, eight take batches, one tells receipts."""
+    """Speaks the link with one gateway: one task reads, eight take batches, two tell receipts."""
 
     def __init__(self, websocket: WebSocket, peer: Peer, services: Services, pool: Pool) -> None:
         self.fingerprint = peer.fingerprint
@@ -69,6 +69,7 @@ class LinkSession:
                 hello = await self._greet(feed)
                 group.create_task(self._note(hello.software))
                 group.create_task(self._tell(feed))
+                group.create_task(hand.tell_accepted())
                 for _ in range(WORKERS):
                     group.create_task(hand.work())
                 await self._read(hand)
