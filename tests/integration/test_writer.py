@@ -1,10 +1,6 @@
 """The writer against a real database: exactly once, whatever is repeated, reordered or refused."""
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -13,94 +9,30 @@ import pytest
 from central.messaging import (
     DeadRecord,
     EventRecord,
-    LogRecord,
     PostgresLog,
-    ReadingRecord,
-    RecordCodec,
     create_topics,
     topic,
 )
 from central.storage.database import DatabaseRefused, project_transaction
 from central.storage.positions import Fenced
 from central.storage.settled import (
-    SettledRow,
     Settling,
     add_settled,
     lock_settled,
     read_settled,
 )
-from central.storage.topic_writer import TopicWriter
 from central.storage.writer import run_writers
-from shared.columns import Columns
 from shared.quality import Flag, QualityClass, Reason, bad, quality, uncertain
+from tests.integration.writer_kit import NAN, T0, Rig, Row, become, open_rig, readings
 from tests.servers.postgres import Database
 
-pytest_plugins = ["tests.servers.postgres_fixtures"]
+pytest_plugins = ["tests.servers.postgres_fixtures", "tests.servers.timescale_fixtures"]
 pytestmark = pytest.mark.integration
 
-T0 = 1_700_000_000_000_000
-NAN = float("nan")
-Row = tuple[int, int, float, int]
 
-
-@dataclass
-class Rig:
-    """One project with its log and a writer per topic, driven step by step."""
-
-    database: Database
-    log: PostgresLog
-    codec: RecordCodec = field(default_factory=RecordCodec)
-    seqs: Iterator[int] = field(default_factory=count)
-
-    def writer(self, kind: str = "readings") -> TopicWriter:
-        return TopicWriter(self.database.service, self.log, self.codec, "demo", topic("demo", kind))
-
-    async def publish(self, record: LogRecord, kind: str = "readings") -> None:
-        await self.log.append(topic("demo", kind), b"1", self.codec.encode(record))
-
-    async def publish_rows(
-        self, rows: list[Row], *, epoch: int = 7, seq: int | None = None, gateway_id: int = 1
-    ) -> ReadingRecord:
-        record = readings(
-            rows, epoch=epoch, seq=next(self.seqs) if seq is None else seq, gateway_id=gateway_id
-        )
-        await self.publish(record)
-        return record
-
-    async def write(self, kind: str = "readings") -> None:
-        writer = self.writer(kind)
-        await writer.load()
-        while await writer.step(wait_s=0):
-            pass
-
-    async def settled(self, epoch: int = 7) -> SettledRow:
-        (row,) = await read_settled(self.database.service, "demo", 1, [epoch])
-        return row
-
-    async def stored(self) -> list[Row]:
-        async with project_transaction(self.database.service, "demo") as connection:
-            found = await connection.fetch(
-                "SELECT point_id, (extract(epoch FROM observed_at) * 1000000)::int8, value, quality"
-                " FROM readings ORDER BY point_id, observed_at"
-            )
-        return [tuple(row) for row in found]
-
-    async def fetch(self, query: str) -> list[tuple[object, ...]]:
-        async with project_transaction(self.database.service, "demo") as connection:
-            return [tuple(row) for row in await connection.fetch(query)]
-
-
-def readings(
-    rows: list[Row],
-    *,
-    epoch: int = 7,
-    seq: int = 0,
-    gateway_id: int = 1,
-    texts: dict[int, str] | None = None,
-) -> ReadingRecord:
-    points, times, values, qualities = zip(*rows, strict=True)
-    columns = Columns.of(points, times, values, qualities, texts)
-    return ReadingRecord(gateway_id, epoch, seq, T0 + 5_000_000, columns)
+@pytest.fixture
+async def rig(either_database: Database) -> Rig:
+    return await open_rig(either_database)
 
 
 def gap(voided: list[dict[str, object]], gap_id: bytes = b"g" * 16) -> dict[str, object]:
@@ -116,14 +48,6 @@ def gap(voided: list[dict[str, object]], gap_id: bytes = b"g" * 16) -> dict[str,
         "missed": None,
         "voided": voided,
     }
-
-
-@pytest.fixture
-async def rig(database: Database) -> Rig:
-    await database.add_project("demo")
-    log = PostgresLog(database.service)
-    await create_topics(log, "demo")
-    return Rig(database, log)
 
 
 async def test_rows_arrive_bit_equal_and_are_counted(rig: Rig) -> None:
@@ -206,175 +130,6 @@ async def test_of_two_writers_only_one_writes(rig: Rig) -> None:
     await second.load()
     assert await second.step(wait_s=0) == 1
     assert (await rig.settled()).delivered == 2
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "survivor"),
-    [
-        ((1.0, 0), (2.0, 0), (2.0, 0)),
-        ((5.0, bad(Reason.TIMEOUT)), (1.0, 0), (1.0, 0)),
-        ((5.0, 0), (1.0, quality(QualityClass.BAD, flags=Flag.CORRECTED)), (1.0, 0x2800)),
-        ((NAN, bad(Reason.TIMEOUT)), (NAN, bad(Reason.STALE)), (None, bad(Reason.STALE))),
-        ((NAN, 0), (-1e300, 0), (-1e300, 0)),
-        ((3.0, 0), (3.0, 0), (3.0, 0)),
-    ],
-)
-@pytest.mark.parametrize("together", [True, False], ids=["one transaction", "two transactions"])
-@pytest.mark.parametrize("turned", [True, False])
-async def test_the_survivor_of_a_collision_is_the_same_in_any_order(
-    rig: Rig,
-    one: tuple[float, int],
-    other: tuple[float, int],
-    survivor: tuple[float | None, int],
-    together: bool,
-    turned: bool,
-) -> None:
-    pair = [other, one] if turned else [one, other]
-    for epoch, (value, qual) in enumerate(pair, start=1):
-        await rig.publish_rows([(1, T0, value, qual), (2, T0 + epoch, 0.0, 0)], epoch=epoch)
-        if not together:
-            await rig.write()
-    await rig.write()
-
-    stored = await rig.stored()
-    assert [row[2:] for row in stored if row[0] == 1] == [survivor]
-    latest = await rig.fetch("SELECT value, quality FROM latest WHERE point_id = 1")
-    assert latest == [survivor]
-    first, second = await rig.settled(1), await rig.settled(2)
-    assert (first.delivered, first.collapsed) == (2, 0)
-    assert (second.delivered, second.collapsed) == (1, 1)
-
-
-async def test_rows_of_one_batch_that_meet_are_counted_too(rig: Rig) -> None:
-    await rig.publish_rows([(1, T0, 1.0, 0), (1, T0, 2.0, 0), (1, T0, 3.0, 0), (2, T0, 1.0, 0)])
-
-    await rig.write()
-
-    row = await rig.settled()
-    assert (row.delivered, row.collapsed) == (2, 2)
-    assert await rig.stored() == [(1, T0, 3.0, 0), (2, T0, 1.0, 0)]
-
-
-async def test_a_random_mess_conserves_every_reading(rig: Rig) -> None:
-    rng = np.random.default_rng(11)
-    records = []
-    for seq in range(60):
-        size = int(rng.integers(1, 120))
-        rows = [
-            (int(point), T0 + int(at), float(value), int(qual))
-            for point, at, value, qual in zip(
-                rng.integers(1, 6, size),
-                rng.integers(0, 400, size),
-                rng.choice([1.0, 2.0, NAN], size),
-                rng.choice([0, 0x0800, 0x1000, 0x2001], size),
-                strict=True,
-            )
-        ]
-        records.append(readings(rows, epoch=1 + seq % 3, seq=seq, gateway_id=1 + seq % 2))
-    sent = [records[at] for at in rng.permutation(60).tolist()] + records[:20]
-    for at, record in enumerate(sent):
-        await rig.publish(record, "backfill" if at % 3 else "readings")
-
-    await asyncio.gather(rig.write("readings"), rig.write("backfill"))
-
-    rows_now = await read_settled(rig.database.service, "demo")
-    total = sum(len(record.columns) for record in records)
-    assert sum(row.delivered + row.collapsed for row in rows_now) == total
-    stored = await rig.stored()
-    assert sum(row.delivered for row in rows_now) == len(stored)
-    assert [row[:2] for row in stored] == sorted(
-        {
-            (int(point), int(at))
-            for record in records
-            for point, at in zip(record.columns.series, record.columns.observed_at, strict=True)
-        }
-    )
-    assert {(row[0], row[1]): (row[2], row[3]) for row in stored} == _survivors(records)
-
-
-async def _become(ask: Callable[[], Awaitable[object]]) -> None:
-    """Ask until the answer is not empty; the caller sets the deadline."""
-    while not await ask():  # noqa: ASYNC110 -- the condition is in another process
-        await asyncio.sleep(0.01)
-
-
-def _survivors(records: list[ReadingRecord]) -> dict[tuple[int, int], tuple[float | None, int]]:
-    """Say the rule again, plainly: corrected, then class, then value, then the smaller quality."""
-    best: dict[tuple[int, int], tuple[tuple[float, ...], float | None, int]] = {}
-    for record in records:
-        columns = record.columns
-        for point, at, value, qual in zip(
-            columns.series.tolist(),
-            columns.observed_at.tolist(),
-            columns.value.tolist(),
-            columns.quality.tolist(),
-            strict=True,
-        ):
-            shown = None if math.isnan(value) else value
-            number = float("-inf") if shown is None else shown
-            rank = (qual & 0x0800, -(qual >> 12), number, -qual)
-            if (point, at) not in best or rank > best[point, at][0]:
-                best[point, at] = (rank, shown, qual)
-    return {key: (value, qual) for key, (_, value, qual) in best.items()}
-
-
-async def test_texts_follow_their_reading(rig: Rig) -> None:
-    rows: list[Row] = [(1, T0, NAN, 0), (2, T0, NAN, 0)]
-    await rig.publish(readings(rows, epoch=1, texts={0: "auto", 1: "on"}))
-    await rig.write()
-    await rig.publish(readings(rows, epoch=2, texts={0: "manual"}))
-    await rig.publish(readings([(2, T0, 4.0, 0), (3, T0, NAN, 0)], epoch=3, texts={1: "new"}))
-
-    await rig.write()
-
-    texts = await rig.fetch("SELECT point_id, text FROM readings_texts ORDER BY point_id")
-    assert texts == [(1, "manual"), (3, "new")]
-    assert await rig.fetch("SELECT point_id, value, text FROM latest ORDER BY point_id") == [
-        (1, None, "manual"),
-        (2, 4.0, None),
-        (3, None, "new"),
-    ]
-
-
-async def test_a_text_with_a_null_character_is_kept_with_it_replaced(rig: Rig) -> None:
-    rows: list[Row] = [(1, T0, NAN, 0), (2, T0, 2.0, 0), (3, T0, NAN, 0)]
-    batch = readings(rows, texts={0: "a\x00b", 2: "whole"})
-    await rig.publish(batch)
-    await rig.write()
-    # Again by another epoch: the merge with what is there already keeps it too.
-    await rig.publish(readings([*rows, (4, T0, NAN, 0)], epoch=8, texts={0: "a\x00b", 3: "\x00"}))
-
-    await rig.write()
-
-    assert [row[0] for row in await rig.stored()] == [1, 2, 3, 4]
-    expected = [(1, "a\N{REPLACEMENT CHARACTER}b"), (3, "whole"), (4, "\N{REPLACEMENT CHARACTER}")]
-    for table in ("readings_texts", "latest"):
-        kept = await rig.fetch(
-            f"SELECT point_id, text FROM {table} WHERE text IS NOT NULL ORDER BY 1"  # noqa: S608 -- fixed names
-        )
-        assert kept == expected
-    row = await rig.settled()
-    assert (row.delivered, row.quarantined) == (3, 0)
-    assert await rig.fetch("SELECT seq FROM quarantine") == []
-
-
-async def test_colliding_texts_with_null_characters_leave_the_same_one_in_any_order(
-    rig: Rig,
-) -> None:
-    texts = ("a\x00", "ab")
-    for point, pair in ((1, texts), (2, texts[::-1])):
-        for text in pair:
-            seq = next(rig.seqs)
-            await rig.publish(readings([(point, T0, NAN, 0)], seq=seq, texts={0: text}))
-            await rig.write()
-    together = [(3, T0, NAN, 0), (3, T0, NAN, 0)]
-    await rig.publish(readings(together, epoch=9, texts=dict(enumerate(texts))))
-
-    await rig.write()
-
-    kept = await rig.fetch("SELECT text FROM readings_texts")
-    assert len(kept) == 3
-    assert len(set(kept)) == 1
 
 
 async def test_latest_is_the_newest_whatever_comes_later(rig: Rig) -> None:
@@ -514,7 +269,7 @@ async def test_a_version_is_never_seen_before_a_smaller_one(rig: Rig) -> None:
         quick = asyncio.create_task(settle_epoch(2))
         query = "SELECT true FROM pg_locks WHERE NOT granted LIMIT 1"
         async with asyncio.timeout(10):
-            await _become(lambda: rig.database.service.fetchval(query))
+            await become(lambda: rig.database.service.fetchval(query))
         # With a bare sequence the quick one would be visible now, and the slow one missed for ever.
         assert await read_settled(rig.database.service, "demo") == []
     await quick
@@ -535,8 +290,8 @@ async def test_writers_of_all_projects_run_and_a_second_process_stands_by(rig: R
             topic("other", "backfill"), b"1", codec.encode(readings([(9, T0, 2.0, 0)]))
         )
         async with asyncio.timeout(20):
-            await _become(lambda: read_settled(pool, "demo"))
-            await _become(lambda: read_settled(pool, "other"))
+            await become(lambda: read_settled(pool, "demo"))
+            await become(lambda: read_settled(pool, "other"))
         for run in runs:
             run.cancel()
     assert (await rig.settled()).delivered == 1
