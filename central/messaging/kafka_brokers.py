@@ -101,7 +101,7 @@ class Brokers:
         wait_s: float = 0.0,
     ) -> Answer:
         """Ask the broker that leads a partition; raises `NotNow` where there is none."""
-        leader = self._known.get(topic.leaders.get(partition, -1))
+        leader = self._known.get(topic.leader(partition).broker)
         if leader is None:
             raise NotNow(f"no Kafka broker leads partition {partition} of topic {topic.name} now")
         return await self._line(leader, use).ask(question, wait_s)

@@ -35,12 +35,28 @@ class NotNow(LogAway):
 
 
 @dataclass(frozen=True, slots=True)
+class Leader:
+    """The broker that leads a partition (-1: none now), and which of its leaders it is.
+
+    A question that names the epoch is refused by a broker that has stopped to lead; without it a
+    follower would answer, and may be behind.
+    """
+
+    broker: int = -1
+    epoch: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic in one life: its id, and the broker that leads each partition (-1: none now)."""
+    """A topic in one life: its id, and the leader of each partition."""
 
     name: str
     topic_id: UUID
-    leaders: Mapping[int, int]
+    leaders: Mapping[int, Leader]
+
+    def leader(self, partition: int) -> Leader:
+        """Give the leader of a partition, also of one that is not there."""
+        return self.leaders.get(partition, Leader())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +126,10 @@ def fetch(
     """Read batches of records from a life of a topic; the first comes whole, however large."""
     kind = consumer.FetchRequest
     wanted = kind.FetchTopic.FetchPartition(
-        partition=partition, fetch_offset=offset, partition_max_bytes=limit_bytes
+        partition=partition,
+        current_leader_epoch=topic.leader(partition).epoch,
+        fetch_offset=offset,
+        partition_max_bytes=limit_bytes,
     )
     request = kind(
         replica_id=CONSUMER,
@@ -136,7 +155,9 @@ def earliest(topic: Topic, partition: int) -> Question[int]:
     """Ask for the first offset that is still there."""
     kind = consumer.ListOffsetsRequest
     wanted = kind.ListOffsetsTopic.ListOffsetsPartition(
-        partition_index=partition, timestamp=EARLIEST
+        partition_index=partition,
+        current_leader_epoch=topic.leader(partition).epoch,
+        timestamp=EARLIEST,
     )
     topics = [kind.ListOffsetsTopic(name=topic.name, partitions=[wanted])]
     request = kind(replica_id=CONSUMER, isolation_level=0, topics=topics)
@@ -224,7 +245,9 @@ def _cluster(name: str, answer: Any) -> Cluster:
     if found.error_code == _UNKNOWN_TOPIC:
         raise TopicUnknown(f"Kafka has no topic {name}; create_topics makes it")
     _check(found.error_code, "Describe", name)
-    leaders = {part.partition_index: part.leader_id for part in found.partitions}
+    leaders = {
+        part.partition_index: Leader(part.leader_id, part.leader_epoch) for part in found.partitions
+    }
     brokers = {each.node_id: (each.host, each.port) for each in answer.brokers}
     return Cluster(brokers, Topic(name, found.topic_id, leaders))
 
