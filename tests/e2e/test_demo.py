@@ -16,8 +16,13 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener, urlopen
 
 import pytest
 
+from deploy.central.modules import PORTS
+from tests.servers.ports import ports_in_a_row
+
 REPOSITORY = Path(__file__).parents[2]
 DEMO = (sys.executable, "-m", "deploy.local.demo")
+
+STOP_S = 120
 
 pytestmark = pytest.mark.integration
 
@@ -41,8 +46,8 @@ class Started:
 
 
 @contextmanager
-def demo(folder: Path, port: int) -> Iterator[Started]:
-    command = [*DEMO, "--folder", str(folder), "--port", str(port)]
+def demo(folder: Path, port: int, profile: str = "local") -> Iterator[Started]:
+    command = [*DEMO, f"--profile={profile}", f"--folder={folder}", f"--port={port}"]
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -54,12 +59,12 @@ def demo(folder: Path, port: int) -> Iterator[Started]:
     try:
         yield ready(process)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(STOP_S) == 0
     finally:
         # Killed at once it would leave its own processes behind.
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            process.wait(STOP_S)
         process.communicate()
 
 
@@ -93,20 +98,7 @@ def processes_of(folder: Path) -> list[str]:
 
 @pytest.fixture
 def port() -> int:
-    """Find a port whose two successors are free as well."""
-    for first in range(21_000, 29_000, 7):
-        probes = [socket.socket() for _ in range(3)]
-        try:
-            for nth, probe in enumerate(probes):
-                probe.bind(("127.0.0.1", first + nth))
-        except OSError:
-            continue
-        else:
-            return first
-        finally:
-            for probe in probes:
-                probe.close()
-    pytest.fail("no three free ports in a row")
+    return ports_in_a_row(PORTS)
 
 
 def test_one_command_gives_a_live_building_and_leaves_nothing(tmp_path: Path, port: int) -> None:
