@@ -28,7 +28,7 @@ class Registry:
     version = versions.APICURIO
     ports = ("http", "health")
     stop_signal = SIGTERM
-    start_s = 120.0
+    start_s = 240.0
 
     def instances(self, profile: Profile) -> Sequence[str]:
         """One in each profile."""
@@ -69,13 +69,13 @@ class Registry:
         path.chmod(0o600)
 
     def command(self, instance: Instance) -> Sequence[str]:
-        """Run the Quarkus application; quick to start is better here than quick later."""
+        """Run the Quarkus application."""
         cache = instance.stack.cache
         jar = cache.path(self.name, self.version) / "quarkus-run.jar"
         return [
             java.program(cache),
             *java.memory(_HEAP_MB, instance.folder),
-            "-XX:TieredStopAtLevel=1",
+            *java.QUICK_START,
             f"-Dquarkus.config.locations={instance.folder}/registry.properties",
             "-jar",
             str(jar),
