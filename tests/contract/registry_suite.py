@@ -10,6 +10,7 @@ import json
 import math
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ DEADLINE_S = 60
 READINGS = ReadingRecord(1, 2, 3, 4, Columns.of([1, 2], [5, 6], [1.5, math.nan], [0, 3], {1: "on"}))
 EVENTS = EventRecord(1, 2, 3, 4, 1, [{"event": "gap", "points": [[1, 2]]}])
 DEAD = DeadRecord(1, 2, 3, 4, 5, "readings", "truncated", "why", b"h" * 32, b"body")
+RECORDS: list[LogRecord] = [READINGS, EVENTS, DEAD]
 SELDOM_S = 3_600.0
 OFTEN_S = 0.05
 
@@ -189,6 +191,21 @@ class RegistryContract(SchemaIdsContract):
         assert "added_2" not in await client.text_of(release.subject, 1)
         assert "added_2" in await client.text_of(release.subject, 2)
 
+    async def test_processes_that_start_together_get_the_same_ids(
+        self, rig: RegistryRig, release: Release, client: RegistryClient
+    ) -> None:
+        newer = release.with_field("reading_batch", 2, type="long", default=0)
+
+        async def start() -> list[bytes]:
+            async with opened(rig, newer, OFTEN_S) as ids:
+                await until(partial(self._tells, ids, "answers"))
+                return [RecordCodec(ids).encode(record) for record in RECORDS]
+
+        values = await asyncio.gather(*(start() for _ in range(6)))
+
+        assert all(found == values[0] for found in values)
+        assert await client.versions(release.subject) == [1, 2]
+
     async def test_the_registry_itself_refuses_what_cannot_read_older_records(
         self, rig: RegistryRig, release: Release, client: RegistryClient
     ) -> None:
@@ -317,20 +334,19 @@ class RegistryContract(SchemaIdsContract):
     async def test_ids_given_anew_after_a_loss_never_read_a_record_as_another(
         self, rig: RegistryRig, release: Release, client: RegistryClient
     ) -> None:
-        records: list[LogRecord] = [READINGS, EVENTS, DEAD]
         async with opened(rig, release) as old:
-            before = [RecordCodec(old).encode(record) for record in records]
+            before = [RecordCodec(old).encode(record) for record in RECORDS]
             await self._emptied(rig)
             lowest = min(int.from_bytes(value[1:5], "big") for value in before)
             await self._shift_ids(client, lowest)
             async with opened(rig, release) as new:
-                after = [RecordCodec(new).encode(record) for record in records]
+                after = [RecordCodec(new).encode(record) for record in RECORDS]
                 assert {value[1:5] for value in before} & {value[1:5] for value in after}
 
                 codec = RecordCodec(old)
-                for value, record in zip(after, records, strict=True):
+                for value, record in zip(after, RECORDS, strict=True):
                     assert_same(await self._read(codec, value), record)
-                for value, record in zip(before, records, strict=True):
+                for value, record in zip(before, RECORDS, strict=True):
                     assert_same(await self._read(codec, value), record)
                     assert_same(codec.decode(value), record)
 
