@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except StageCannotRun as error:
             print(f"bench: {name} was not run: {error}", file=sys.stderr)
     _write(asked.out, results, quick=asked.quick)
-    print(_table(list(results.values())))
+    if results:
+        print(_table(list(results.values())))
     print(f"written: {asked.out}")
     return 0 if len(results) == len(stages) else 3
 

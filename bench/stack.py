@@ -58,14 +58,13 @@ class Servers:
 @contextmanager
 def servers(folder: Path, needed: Sequence[str] = NEEDED) -> Iterator[Servers]:
     """Run the servers. Raises `StageCannotRun` that says what the machine lacks."""
-    lacks = {name: launcher.missing(name) for name in needed}
-    lines = [f"{name}: {', '.join(missing)}" for name, missing in lacks.items() if missing]
-    if lines:
-        raise StageCannotRun(f"the servers it needs cannot run here. {'; '.join(lines)}")
     kept = os.environ.get("BENCH_STACK")
+    told = _read_env(Path(kept) / "env") if kept else {}
+    if not kept:
+        _refuse_missing(needed)
     stack = launcher.Launcher(Path(kept) if kept else folder, tied=not kept)
     try:
-        told = _read_env(Path(kept) / "env") if kept else stack.up(needed)
+        told = told or stack.up(needed)
         env = {name: value for name, value in told.items() if name.startswith(_PREFIX)}
         pids = {name: stack.pid(name) for name in stack.names()}
         yield Servers(env, pids, told.get("STACK_POSTGRES_DSN", ""))
@@ -74,6 +73,13 @@ def servers(folder: Path, needed: Sequence[str] = NEEDED) -> Iterator[Servers]:
     finally:
         if not kept:
             stack.down()
+
+
+def _refuse_missing(needed: Sequence[str]) -> None:
+    lacks = {name: launcher.missing(name) for name in needed}
+    lines = [f"{name}: {', '.join(missing)}" for name, missing in lacks.items() if missing]
+    if lines:
+        raise StageCannotRun(f"the servers it needs cannot run here. {'; '.join(lines)}")
 
 
 def _read_env(path: Path) -> dict[str, str]:
