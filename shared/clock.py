@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 MICROSECONDS: Final = 1_000_000
+EARLIEST_US: Final = -62_135_596_800_000_000
+LATEST_US: Final = 253_402_300_799_999_999
+"""Years 1 to 9999: what both Python and Postgres can hold."""
 
 
 class Clock(Protocol):

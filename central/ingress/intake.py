@@ -23,7 +23,7 @@ from central.messaging.topics import TopicKind, topic
 from central.storage.catalogue import Gateway
 from central.storage.database import DatabaseAway, TransactionClash
 from shared import batch as bodies
-from shared.clock import Clock
+from shared.clock import EARLIEST_US, LATEST_US, Clock
 from shared.columns import Columns
 from shared.errors import BatchInvalid
 from shared.link import (
@@ -42,9 +42,6 @@ from shared.model import Kind, Lane
 LARGE_BYTES: Final = 16 * 1024
 """Bodies from here on are decoded in a thread, so that one gateway does not stall the others."""
 RETRY_S: Final = 2.0
-EARLIEST_US: Final = -62_135_596_800_000_000
-LATEST_US: Final = 253_402_300_799_999_999
-"""Years 1 to 9999: what both Python and Postgres can hold."""
 MAX_NAMED: Final = 1_000_000
 """Points all events of a batch may name together: a range of many costs its sender few bytes."""
 

@@ -7,9 +7,13 @@ import msgpack
 import zstandard
 
 from shared.batch.layout import decompress
+from shared.clock import EARLIEST_US, LATEST_US
 from shared.errors import BatchInvalid
 
 MAX_EVENTS_BYTES: Final = 1024 * 1024
+MAX_COUNT: Final = 2**40
+"""Readings one gap may count: many such still fit one number together."""
+SEQS: Final = 2**62
 
 
 def encode_events(events: Sequence[Mapping[str, Any]], level: int = 3) -> bytes:
@@ -58,8 +62,16 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
+def _is_time(value: object) -> bool:
+    return _is_int(value) and EARLIEST_US <= value <= LATEST_US  # type: ignore[operator]  # an int
+
+
+def _is_reason(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 64 and "\0" not in value
+
+
 def _is_count(value: object) -> bool:
-    return value is None or (_is_int(value) and value >= 0)  # type: ignore[operator]  # an int here
+    return value is None or (_is_int(value) and 0 <= value <= MAX_COUNT)  # type: ignore[operator]  # an int here
 
 
 def _are_ranges(value: object) -> bool:
@@ -70,7 +82,7 @@ def _is_range(value: object) -> bool:
     if not isinstance(value, list) or len(value) != 2:
         return False
     first, last = value
-    return _is_int(first) and _is_int(last) and 0 <= first <= last
+    return _is_int(first) and _is_int(last) and 0 <= first <= last < SEQS
 
 
 def _are_voided(value: object) -> bool:
@@ -89,10 +101,10 @@ def _is_voided(value: object) -> bool:
 _GAP: Final = {
     "id": lambda value: isinstance(value, bytes) and len(value) == 16,
     "cause": lambda value: value in ("missed", "dropped"),
-    "reason": lambda value: isinstance(value, str) and 0 < len(value) <= 64,
+    "reason": _is_reason,
     "series": _are_ranges,
-    "from_us": _is_int,
-    "to_us": _is_int,
+    "from_us": _is_time,
+    "to_us": _is_time,
     "count": _is_count,
     "missed": _is_count,
     "voided": _are_voided,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from shared.batch import decode, decode_events, encode, encode_events
 from shared.batch.layout import Counts, seal, unseal
+from shared.clock import EARLIEST_US, LATEST_US
 from shared.columns import Columns
 from shared.errors import BatchInvalid
 
@@ -359,7 +360,13 @@ def test_events_come_back() -> None:
         {"series": [[0, True]]},
         {"from_us": None},
         {"to_us": 2**63},
+        {"from_us": EARLIEST_US - 1},
+        {"to_us": LATEST_US + 1},
+        {"reason": "a\0b"},
         {"count": -1},
+        {"count": 2**40 + 1},
+        {"missed": 2**63 - 1},
+        {"voided": [{"epoch": 1, "seqs": [[0, 2**62]]}]},
         {"missed": "many"},
         {"voided": [{"epoch": 0, "seqs": []}]},
         {"voided": [{"epoch": 1, "seqs": [[-1, 0]]}]},
