@@ -12,7 +12,7 @@ from typing import Final
 from deploy.central.native.cache import Cache
 from deploy.central.native.certificates import identity_path, root_path
 from deploy.central.native.installing import run
-from deploy.central.native.service import HOST, Instance, Profile, Stack
+from deploy.central.native.service import HOST, Instance, Profile, Stack, StackFailed
 
 USER: Final = "spine"
 DEVICE: Final = "device"
@@ -125,10 +125,12 @@ def _unpack(folder: Path) -> None:
     """Fetch what the machine lacks for Mosquitto as a plain user, and unpack it side by side."""
     if os.geteuid() == 0:
         run(["apt-get", "-qq", "update"])
-    wanted = ["apt-get", "-qq", "install", "--no-install-recommends", "--print-uris", "mosquitto"]
-    names = re.findall(r"^'\S+' ([^_\s]+)_", run(wanted), re.MULTILINE)
-    for name in names:
+    options = ("-qq", "--no-install-recommends", "--reinstall", "--print-uris")
+    listed = run(["apt-get", "install", *options, "mosquitto"])
+    for name in re.findall(r"^'\S+' ([^_\s]+)_", listed, re.MULTILINE):
         run(["sh", "-c", 'cd "$0" && apt-get -qq download "$1"', str(folder), name])
     for package in folder.glob("*.deb"):
         run(["dpkg-deb", "-x", str(package), str(folder)])
         package.unlink()
+    if not (folder / "usr/sbin/mosquitto").exists():
+        raise StackFailed(f"apt names no package with mosquitto in it, but:\n{listed}")
