@@ -34,6 +34,7 @@ from central.ingress.sessions import LiveSessions
 from central.ingress.tls import PeerCertificateProtocol
 from central.limits import BodyLimit
 from central.messaging import Log, RecordCodec, SchemaIds
+from central.messaging.metrics import MessagingMetrics
 from central.messaging.upkeep import Upkeep
 from central.serve import Site
 from central.settings import Settings
@@ -101,8 +102,8 @@ def ingress(platform: Platform) -> Part:
 
 
 def messaging(platform: Platform) -> Part:
-    """Build messaging: every project's topics are there."""
-    upkeep = Upkeep(platform.pool, platform.log)
+    """Build messaging: every project's topics are there, and what waits in them is told."""
+    upkeep = Upkeep(platform.pool, platform.log, MessagingMetrics(platform.registry))
     return Part(tasks={"upkeep": upkeep.run}, checks={"topics": upkeep.tell})
 
 

@@ -10,7 +10,7 @@ from central.storage.database import DatabaseAway, Pool
 from shared import logs
 
 LOOK_S: Final = 2.0
-FAR_BEHIND_S: Final = 5.0
+FAR_BEHIND: Final = 100
 MOST_NAMED: Final = 5
 _log = logs.get("analytics")
 
@@ -36,6 +36,8 @@ class Flow:
                     if project not in running:
                         running.add(project)
                         group.create_task(follower.run(), name=f"follower {project}")
+                for follower in self._followers.values():
+                    await follower.measure()
                 await asyncio.sleep(LOOK_S)
 
     async def tell(self) -> str:
@@ -44,9 +46,9 @@ class Flow:
             if follower.problem is not None:
                 raise follower.problem
         far = [
-            f"{project} {follower.behind_s:.0f} s"
+            f"{project} by {follower.behind} records"
             for project, follower in self._followers.items()
-            if follower.behind_s > FAR_BEHIND_S
+            if follower.behind > FAR_BEHIND
         ]
         state = f"behind: {', '.join(far[:MOST_NAMED])}" if far else "live"
         return f"projects: {len(self._followers)}, {state}"

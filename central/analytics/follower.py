@@ -5,7 +5,6 @@ that central received before the start are passed over.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,23 +13,19 @@ from central.analytics.seen import Seen
 from central.messaging import (
     Log,
     LogRecord,
-    OffsetOutOfRange,
     Position,
     ReadingRecord,
-    Record,
     RecordCodec,
-    RecordInvalid,
     TopicKind,
+    TopicReader,
     topic,
 )
 from shared import logs
 from shared.backoff import Backoff
-from shared.clock import MICROSECONDS, Clock
+from shared.clock import Clock
 from shared.errors import SpineError
 
-PARTITION: Final = 0
 READ_BYTES: Final = 512 * 1024
-THREAD_BYTES: Final = 64 * 1024
 WAIT_S: Final = 5.0
 REMEMBERED: Final = 10_000
 _log = logs.get("analytics")
@@ -61,17 +56,15 @@ class Follower:
         metrics: FlowMetrics,
         since_us: int,
     ) -> None:
-        self._from = source.log
-        self._codec = source.codec
-        self._clock = source.clock
         self._project = project
         self._topic = topic(project, TopicKind.READINGS)
+        self._reader = TopicReader(source.log, source.codec, self._topic)
         self._metrics = metrics
         self._since_us = since_us
         self._seen = Seen(REMEMBERED)
         self._position: Position | None = None
         self.problem: SpineError | None = None
-        self.behind_s = 0.0
+        self.behind = 0
 
     async def run(self) -> None:
         """Follow until cancelled; an outage is logged once, and its end once."""
@@ -88,68 +81,24 @@ class Follower:
 
     async def step(self, wait_s: float = WAIT_S) -> int:
         """Read once, count what was read, and give the number of records; waits for the first."""
-        log_id = await self._from.log_id(self._topic)
-        records = await self._read(log_id, wait_s)
-        if await self._from.log_id(self._topic) != log_id:
-            return 0
-        for record, batch in zip(records, await self._decode(records), strict=True):
-            self._count(batch)
-            self._position = Position(log_id, PARTITION, record.offset + 1)
-        if not records:
+        read = await self._reader.read(self._position, READ_BYTES, wait_s)
+        for taken in await self._reader.decode(read.records):
+            self._count(taken.batch)
+            self._position = read.after(taken.record)
+        if not read.records:
             self._note_behind(0.0)
-        return len(records)
-
-    async def _read(self, log_id: str, wait_s: float) -> Sequence[Record]:
-        position = self._position
-        if position is not None and position.log_id == log_id:
-            try:
-                return await self._from.read(
-                    self._topic, PARTITION, position.offset, READ_BYTES, wait_s
-                )
-            except OffsetOutOfRange as error:
-                _log.warning("following the log from its earliest record", reason=str(error))
-        elif position is not None:
-            _log.warning("the log has a new life; following it from its start", topic=self._topic)
-        return await self._from.read(self._topic, PARTITION, None, READ_BYTES, wait_s)
-
-    async def _decode(self, records: Sequence[Record]) -> list[LogRecord | None]:
-        if sum(len(record.value) for record in records) < THREAD_BYTES:
-            taken = [self._take(record) for record in records]
-        else:
-            taken = await asyncio.to_thread(lambda: [self._take(record) for record in records])
-        return [
-            batch or await self._take_again(record)
-            for batch, record in zip(taken, records, strict=True)
-        ]
-
-    def _take(self, record: Record) -> LogRecord | None:
-        try:
-            return self._codec.decode(record.value)
-        except RecordInvalid:
-            return None
-
-    async def _take_again(self, record: Record) -> LogRecord | None:
-        """Read what could not be read, now that the registry was asked; it is final then."""
-        try:
-            return await self._codec.decode_again(record.value)
-        except RecordInvalid:
-            return None
+        return len(read.records)
 
     def _count(self, batch: LogRecord | None) -> None:
         if not isinstance(batch, ReadingRecord):
             self._metrics.note_batch(self._project, "unreadable")
             return
-        self._note_behind((self._clock.now_us() - batch.received_at) / MICROSECONDS)
         if batch.received_at < self._since_us:
             self._metrics.note_batch(self._project, "earlier")
         elif self._seen.note((batch.gateway_id, batch.epoch, batch.seq)):
             self._metrics.note_readings(self._project, batch.received_at, batch.columns)
         else:
             self._metrics.note_batch(self._project, "repeated")
-
-    def _note_behind(self, seconds: float) -> None:
-        self.behind_s = max(seconds, 0.0)
-        self._metrics.note_behind(self._project, self.behind_s)
 
     def _note_trouble(self, error: SpineError) -> None:
         if self.problem is None:

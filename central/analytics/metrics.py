@@ -65,8 +65,8 @@ class FlowMetrics:
             registry=registry,
         )
         self._behind = Gauge(
-            "spine_analytics_behind_seconds",
-            "How long ago central received the record that was followed last; 0 at the log's end",
+            "spine_analytics_behind_records",
+            "Records of the live lane that were not followed yet",
             ["project"],
             registry=registry,
         )
@@ -92,9 +92,9 @@ class FlowMetrics:
         """Count one batch: counted, repeated, earlier (than the start) or unreadable."""
         self._batches.labels(project, outcome).inc()
 
-    def note_behind(self, project: str, seconds: float) -> None:
-        """Tell how far the project is behind."""
-        self._behind.labels(project).set(seconds)
+    def note_behind(self, project: str, records: int) -> None:
+        """Tell how many records of a project wait."""
+        self._behind.labels(project).set(records)
 
     def note_outage(self, project: str) -> None:
         """Count an outage of the log."""

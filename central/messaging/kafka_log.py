@@ -102,6 +102,16 @@ class KafkaLog:
             async with asyncio.timeout(PATIENCE_S):
                 return (await self._brokers.look_up(topic)).topic_id.hex
 
+    async def end(self, topic: str, partition: int) -> Position:
+        """Tell where the next record will go."""
+
+        async def look(found: requests.Topic) -> Position:
+            question = requests.latest(found, partition)
+            offset = await self._brokers.ask_leader(found, partition, question)
+            return Position(found.topic_id.hex, partition, offset)
+
+        return await self._brokers.insist(topic, look)
+
     async def create_topic(self, topic: str) -> None:
         """Make a topic; one that exists is left as it is."""
         await topics.create_topic(self._brokers, topic, self._replicas)

@@ -17,6 +17,7 @@ from central.messaging.log import LogAway, OffsetOutOfRange, RecordTooLarge, Top
 CLIENT: Final = "spine"
 ALL_IN_SYNC: Final = -1
 EARLIEST: Final = -2
+LATEST: Final = -1
 CONSUMER: Final = -1
 TIMEOUT_MS: Final = 5_000
 """What a broker waits for the others until it says that it cannot do it now."""
@@ -153,11 +154,20 @@ def fetch(
 
 def earliest(topic: Topic, partition: int) -> Question[int]:
     """Ask for the first offset that is still there."""
+    return _list_offset(topic, partition, EARLIEST)
+
+
+def latest(topic: Topic, partition: int) -> Question[int]:
+    """Ask for the offset of the next record."""
+    return _list_offset(topic, partition, LATEST)
+
+
+def _list_offset(topic: Topic, partition: int, which: int) -> Question[int]:
     kind = consumer.ListOffsetsRequest
     wanted = kind.ListOffsetsTopic.ListOffsetsPartition(
         partition_index=partition,
         current_leader_epoch=topic.leader(partition).epoch,
-        timestamp=EARLIEST,
+        timestamp=which,
     )
     topics = [kind.ListOffsetsTopic(name=topic.name, partitions=[wanted])]
     request = kind(replica_id=CONSUMER, isolation_level=0, topics=topics)

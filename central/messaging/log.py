@@ -82,6 +82,13 @@ class Log(Protocol):
         """Tell the life of a topic; raises `TopicUnknown`."""
         ...
 
+    async def end(self, topic: str, partition: int) -> Position:
+        """Tell where the next record will go, for telling how far a consumer is behind.
+
+        Raises `TopicUnknown`.
+        """
+        ...
+
     async def create_topic(self, topic: str) -> None:
         """Make a topic with one partition; one that exists is left as it is."""
         ...

@@ -128,6 +128,12 @@ class PostgresLog:
             raise _unknown(topic)
         return str(found)
 
+    async def end(self, topic: str, partition: int) -> Position:
+        """Tell where the next record will go."""
+        async with self._transaction(is_frozen=True) as connection:
+            row = await _topic_row(connection, topic)
+        return Position(row["log_id"], partition, row["next_offset"])
+
     async def create_topic(self, topic: str) -> None:
         """Make a topic; one that exists is left as it is."""
         async with self._transaction() as connection:

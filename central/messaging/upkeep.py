@@ -1,15 +1,21 @@
-"""The upkeep of the log: every project has its topics, also after the log has lost its disk."""
+"""The upkeep of the log: every project has its topics, also after the log has lost its disk.
+
+It also tells how far the writer is behind, for nobody else sees both the log and all positions.
+"""
 
 import asyncio
 from typing import Final
 
 from central.messaging.log import Log, LogAway
+from central.messaging.metrics import MessagingMetrics
 from central.messaging.topics import TopicKind, topic
 from central.storage.catalogue import list_projects
 from central.storage.database import DatabaseAway, Pool
+from central.storage.positions import load_position
 from shared import logs
 from shared.errors import SpineError
 
+PARTITION: Final = 0
 LOOK_S: Final = 2.0
 EVERY: Final = 5
 """All topics are looked at each fifth time; those of a new project at once."""
@@ -17,11 +23,14 @@ _log = logs.get("messaging")
 
 
 class Upkeep:
-    """Makes the topics of every project where they are missing."""
+    """Makes the topics of every project where they are missing, and measures the backlog."""
 
-    def __init__(self, pool: Pool, log: Log, look_s: float = LOOK_S) -> None:
+    def __init__(
+        self, pool: Pool, log: Log, metrics: MessagingMetrics, look_s: float = LOOK_S
+    ) -> None:
         self._pool = pool
         self._log = log
+        self._metrics = metrics
         self._look_s = look_s
         self._kept: dict[str, str] = {}
         self._problem: SpineError | None = None
@@ -41,14 +50,19 @@ class Upkeep:
 
     async def look(self, *, is_whole: bool = True) -> None:
         """Make what is missing: of all projects, or only of those not seen before."""
-        names = {
-            topic(project.slug, kind)
-            for project in await list_projects(self._pool)
-            for kind in TopicKind
-        }
-        for name in sorted(names if is_whole else names - self._kept.keys()):
-            await self._log.create_topic(name)
-            self._note_life(name, await self._log.log_id(name))
+        for project in await list_projects(self._pool):
+            for name in (topic(project.slug, kind) for kind in TopicKind):
+                if is_whole or name not in self._kept:
+                    await self._keep(project.slug, name)
+
+    async def _keep(self, project: str, name: str) -> None:
+        await self._log.create_topic(name)
+        end = await self._log.end(name, PARTITION)
+        written = await load_position(self._pool, project, name, PARTITION)
+        is_same_life = written is not None and written.log_id == end.log_id
+        done = written.offset if written is not None and is_same_life else 0
+        self._metrics.note_behind(name, max(0, end.offset - done))
+        self._note_life(name, end.log_id)
 
     async def tell(self) -> str:
         """Tell how it goes, for /readyz; raises what is the matter."""
@@ -60,6 +74,7 @@ class Upkeep:
         before = self._kept.get(name)
         if before is not None and before != log_id:
             _log.warning("a topic has a new life: its records were lost", topic=name)
+            self._metrics.note_lost()
         self._kept[name] = log_id
 
     def _note_trouble(self, error: SpineError) -> None:

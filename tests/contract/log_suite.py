@@ -117,6 +117,16 @@ class LogContract:
         with pytest.raises(OffsetOutOfRange):
             await rig.log.read(TOPIC, 0, places[3].offset, LIMIT, 0)
 
+    async def test_the_end_is_where_the_next_record_goes(self, rig: LogRig) -> None:
+        for _ in range(2):
+            end = await rig.log.end(TOPIC, 0)
+            assert await rig.other.append(TOPIC, b"gw", b"1") == end
+        end = await rig.log.end(TOPIC, 0)
+        await rig.log.trim(TOPIC, 0, end.offset)
+        assert await rig.log.end(TOPIC, 0) == end
+        with pytest.raises(TopicUnknown):
+            await rig.log.end(topic("nobody", "readings"), 0)
+
     async def test_a_limit_in_bytes_gives_at_least_one_record(self, rig: LogRig) -> None:
         for _ in range(5):
             await rig.log.append(TOPIC, b"gw", bytes(1_000))

@@ -194,15 +194,23 @@ async def test_a_new_project_is_followed_within_seconds(database: Database, rig:
         await until_told(flow, "projects: 2, live")
 
 
-async def test_a_backlog_is_told_as_behind_until_the_end_is_reached(
+async def test_a_backlog_is_told_in_records_until_it_is_followed(
     database: Database, rig: Rig
 ) -> None:
-    await rig.append(0, received_at=now_us() - 90 * MICROSECONDS)
+    rig.log.is_cut = True
+    for seq in range(101):
+        await rig.append(seq)
     async with followed(database, rig) as flow:
 
         async def is_behind() -> bool:
-            return rig.value("behind_seconds") >= 90
+            return rig.value("behind_records") == 101
 
         await until(is_behind, "it is behind", DEADLINE_S)
+        rig.log.is_cut = False
+        await rig.until_outcome("earlier", 101)
         await until_told(flow, "projects: 1, live")
-        assert rig.value("behind_seconds") == 0
+
+        async def is_done() -> bool:
+            return rig.value("behind_records") == 0
+
+        await until(is_done, "nothing waits", DEADLINE_S)
