@@ -1,22 +1,33 @@
 """The modules' READMEs name every setting and every metric, and none that is not there."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from central.analytics.metrics import FlowMetrics
+from central.application.reach import Reach
 from central.egress.metrics import EgressMetrics
 from central.ingress.metrics import IngressMetrics
+from central.messaging.metrics import MessagingMetrics
 from central.settings import Settings, variable
 
 CENTRAL = Path(__file__).parents[2] / "central"
 TEXTS = {
     name: (CENTRAL / name / "README.md").read_text(encoding="utf-8")
-    for name in ("ingress", "egress", "application")
+    for name in ("ingress", "messaging", "analytics", "egress", "application")
+}
+METRICS: dict[str, Callable[[CollectorRegistry], object]] = {
+    "ingress": IngressMetrics,
+    "messaging": MessagingMetrics,
+    "analytics": FlowMetrics,
+    "egress": EgressMetrics,
+    "application": Reach,
 }
 
 
-def metrics_of(make: type[IngressMetrics] | type[EgressMetrics]) -> set[str]:
+def metrics_of(make: Callable[[CollectorRegistry], object]) -> set[str]:
     registry = CollectorRegistry()
     make(registry)
     return {
@@ -30,7 +41,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    for name, make in (("ingress", IngressMetrics), ("egress", EgressMetrics)):
+    for name, make in METRICS.items():
         told = set(re.findall(rf"`(spine_{name}_[a-z_]+)", TEXTS[name]))
         assert told == metrics_of(make)
 
