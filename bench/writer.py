@@ -30,7 +30,7 @@ from bench.stack import Servers, cpu_s, psql, servers, workplace
 from bench.stage import StageResult
 from central import admin
 from central.connections import open_log
-from central.messaging import Log, ReadingRecord, RecordCodec, TopicKind, topic
+from central.messaging import Log, ReadingRecord, RecordCodec, topic
 from central.storage.copy_format import encode_rows, timestamps
 from central.storage.database import Pool, open_pool, project_transaction, schema_of
 from central.storage.topic_writer import READ_BYTES, TopicWriter
@@ -221,11 +221,7 @@ async def _rig(folder: Path, found: Servers, records: int) -> AsyncIterator[Rig]
         )
         rig.file.write_bytes(_copy_file(batches))
         await _preload(rig, batches)
-        try:
-            yield rig
-        finally:
-            for kind in TopicKind:
-                await log.delete_topic(topic(project, kind))
+        yield rig
 
 
 def _batches(records: int) -> list[Columns]:

@@ -8,11 +8,11 @@ from typing import Any, Final, Self
 import fastavro
 import fastavro.schema
 
-from central.messaging import avro_readings
+from central.messaging import avro_readings, avro_tables
 from shared.columns import Columns
 
 _ARRAY: Final = "readings"
-_SMALL_BYTES: Final = avro_readings.FEWEST_READ * avro_readings.SHORTEST
+_SMALL_BYTES: Final = avro_tables.FEWEST * avro_readings.SHORTEST
 
 
 @dataclass(frozen=True, slots=True, eq=False)
