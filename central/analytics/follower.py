@@ -5,12 +5,14 @@ that central received before the start are passed over.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from central.analytics.metrics import FlowMetrics
 from central.analytics.seen import Seen
 from central.messaging import (
+    PARTITION,
     Log,
     LogRecord,
     Position,
@@ -58,6 +60,7 @@ class Follower:
     ) -> None:
         self._project = project
         self._topic = topic(project, TopicKind.READINGS)
+        self._log = source.log
         self._reader = TopicReader(source.log, source.codec, self._topic)
         self._metrics = metrics
         self._since_us = since_us
@@ -85,9 +88,14 @@ class Follower:
         for taken in await self._reader.decode(read.records):
             self._count(taken.batch)
             self._position = read.after(taken.record)
-        if not read.records:
-            self._note_behind(0.0)
         return len(read.records)
+
+    async def measure(self) -> None:
+        """Tell how many records wait; what it told before stays while the log is away."""
+        with suppress(SpineError):
+            end = await self._log.end(self._topic, PARTITION)
+            self.behind = end.waiting(self._position)
+            self._metrics.note_behind(self._project, self.behind)
 
     def _count(self, batch: LogRecord | None) -> None:
         if not isinstance(batch, ReadingRecord):

@@ -1,6 +1,7 @@
 """The log between ingress and its consumers: contract, records, schemas and topics."""
 
 from central.messaging.log import (
+    PARTITION,
     Log,
     LogAway,
     OffsetOutOfRange,
@@ -22,9 +23,11 @@ from central.messaging.records import (
 )
 from central.messaging.registry import RegistryAway, SchemaIds, SchemaRefused
 from central.messaging.schema_registry import open_registry
+from central.messaging.topic_reader import TopicReader
 from central.messaging.topics import TopicKind, create_topics, topic
 
 __all__ = [
+    "PARTITION",
     "DeadRecord",
     "EventRecord",
     "Log",
@@ -43,6 +46,7 @@ __all__ = [
     "SchemaRefused",
     "SchemaUnknown",
     "TopicKind",
+    "TopicReader",
     "TopicUnknown",
     "create_topics",
     "open_registry",

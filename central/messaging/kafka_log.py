@@ -15,12 +15,11 @@ from central.messaging import kafka_requests as requests
 from central.messaging import kafka_topics as topics
 from central.messaging.kafka_brokers import PATIENCE_S, Brokers, KafkaPlace, Use, patience
 from central.messaging.kafka_records import pack, unpack
-from central.messaging.log import LogAway, OffsetOutOfRange, Position, Record
+from central.messaging.log import PARTITION, LogAway, OffsetOutOfRange, Position, Record
 from shared.errors import SpineError
 
 __all__ = ["KafkaLog", "KafkaPlace", "open_kafka_log"]
 
-PARTITION: Final = 0
 MAX_WAITING: Final = 1_000
 MAX_TOGETHER: Final = 64
 TOGETHER_BYTES: Final = 256 * 1024

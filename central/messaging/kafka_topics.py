@@ -7,9 +7,8 @@ from typing import Final
 from central.messaging import kafka_requests as requests
 from central.messaging.kafka_brokers import PATIENCE_S, Brokers, patience
 from central.messaging.kafka_records import MAX_MESSAGE_BYTES
-from central.messaging.log import TopicUnknown
+from central.messaging.log import PARTITION, TopicUnknown
 
-PARTITION: Final = 0
 SAFE_REPLICAS: Final = 3
 LOOK_AGAIN_S: Final = 0.05
 RETENTION_MS: Final = 30 * 24 * 3_600_000

@@ -6,9 +6,12 @@ least once: an append whose answer was lost may be in the log, and be appended a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.errors import SpineError
+
+PARTITION: Final = 0
+"""Every topic has one partition."""
 
 
 class LogAway(SpineError):
@@ -38,6 +41,11 @@ class Position:
     log_id: str
     partition: int
     offset: int
+
+    def waiting(self, done: "Position | None") -> int:
+        """Count the records up to here that a consumer at `done` has still to read."""
+        is_same_life = done is not None and done.log_id == self.log_id
+        return max(self.offset - done.offset, 0) if done and is_same_life else self.offset
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 from central.messaging.log import (
+    PARTITION,
     LogAway,
     OffsetOutOfRange,
     Position,
@@ -22,7 +23,6 @@ from central.messaging.log import (
 )
 from central.storage.database import DatabaseAway, Pool, TransactionClash
 
-PARTITION: Final = 0
 MAX_WAITING: Final = 1_000
 MAX_TOGETHER: Final = 64
 READ_ROWS: Final = 500

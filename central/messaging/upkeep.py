@@ -6,7 +6,7 @@ It also tells how far the writer is behind, for nobody else sees both the log an
 import asyncio
 from typing import Final
 
-from central.messaging.log import Log, LogAway
+from central.messaging.log import PARTITION, Log, LogAway
 from central.messaging.metrics import MessagingMetrics
 from central.messaging.topics import TopicKind, topic
 from central.storage.catalogue import list_projects
@@ -15,7 +15,6 @@ from central.storage.positions import load_position
 from shared import logs
 from shared.errors import SpineError
 
-PARTITION: Final = 0
 LOOK_S: Final = 2.0
 EVERY: Final = 5
 """All topics are looked at each fifth time; those of a new project at once."""
@@ -59,9 +58,7 @@ class Upkeep:
         await self._log.create_topic(name)
         end = await self._log.end(name, PARTITION)
         written = await load_position(self._pool, project, name, PARTITION)
-        is_same_life = written is not None and written.log_id == end.log_id
-        done = written.offset if written is not None and is_same_life else 0
-        self._metrics.note_behind(name, max(0, end.offset - done))
+        self._metrics.note_behind(name, end.waiting(written))
         self._note_life(name, end.log_id)
 
     async def tell(self) -> str:

@@ -27,6 +27,15 @@ _EXTENSION_SCHEMA: Final = """
 SELECT quote_ident(nspname)
 FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = $1
 """
+_IS_OPEN: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_proc AS routine
+    JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = routine.oid AND deptype = 'e'
+    JOIN pg_extension ON refclassid = 'pg_extension'::regclass AND refobjid = pg_extension.oid
+    WHERE extname = $1 AND provolatile = 'v'
+    AND has_function_privilege('public', routine.oid, 'EXECUTE')
+)
+"""
 _SPREAD: Final = """
 SELECT
     count(DISTINCT date_bin($1, observed_at, '2000-01-01Z')),
@@ -59,6 +68,8 @@ async def make_hypertable(owner: Connection) -> bool:
         return False
     if await chunk_width(owner) is not None:
         return True
+    if await owner.fetchval(_IS_OPEN, EXTENSION):
+        _log.warning("every role may drop chunks: a superuser has to run storage/extension.sql")
     width = await _first_width(owner)
     if width is not None:
         await owner.execute(_MAKE.format(schema=extension_schema), width, timeout=MOVE_S)

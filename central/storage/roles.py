@@ -4,6 +4,7 @@
 is what central runs as: it may become a project's role, and inherits from none.
 """
 
+from pathlib import Path
 from typing import Final
 
 from central.storage.database import Connection, Pool
@@ -12,6 +13,7 @@ OWNER: Final = "spine_owner"
 SERVICE: Final = "spine_service"
 DATABASE: Final = "spine"
 EXTENSION: Final = "timescaledb"
+_PREPARE_EXTENSION: Final = Path(__file__).with_name("extension.sql")
 
 
 async def prepare_roles(superuser: Pool, owner_password: str, service_password: str) -> None:
@@ -38,12 +40,14 @@ async def prepare_database(superuser: Pool, name: str = DATABASE) -> None:
 async def prepare_extension(superuser: Pool) -> bool:
     """Put TimescaleDB into the database the pool is connected to; False where the server has none.
 
-    Tables become hypertables with the next run of the migrations.
+    `extension.sql` does it, and takes from everybody the right to use its machinery. Readings
+    become hypertables with the next run of the migrations.
     """
     is_there = "SELECT 1 FROM pg_available_extensions WHERE name = $1"
     if not await superuser.fetchval(is_there, EXTENSION):
         return False
-    await superuser.fetchval(f"CREATE EXTENSION IF NOT EXISTS {EXTENSION}")
+    async with superuser.transaction() as connection:
+        await connection.execute(_PREPARE_EXTENSION.read_text(encoding="utf-8"))
     return True
 
 

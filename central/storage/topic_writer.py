@@ -6,19 +6,18 @@ writes; it skips what is settled, so any repetition and any order end the same.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from central.messaging.log import Log, LogAway, OffsetOutOfRange, Position, Record
+from central.messaging.log import PARTITION, Log, LogAway, Position, Record
 from central.messaging.records import (
     DeadRecord,
     EventRecord,
     LogRecord,
     ReadingRecord,
     RecordCodec,
-    RecordInvalid,
 )
 from central.messaging.registry import RegistryAway, SchemaRefused
+from central.messaging.topic_reader import Taken, TopicReader
 from central.storage.database import (
     DatabaseAway,
     DatabaseRefused,
@@ -36,14 +35,12 @@ from shared.backoff import Backoff
 from shared.clock import MICROSECONDS, Clock, SystemClock
 from shared.model import Kind
 
-PARTITION: Final = 0
 MAX_READINGS: Final = 40_000
 READ_BYTES: Final = 2 * 1024 * 1024
 PART_BYTES: Final = 640 * 1024
 """What is decoded at once, and about what one transaction of full batches takes."""
 WAIT_S: Final = 5.0
 KEEP_RECORDS: Final = 2_000
-THREAD_BYTES: Final = 64 * 1024
 _TROUBLE: Final = (
     TransactionClash,
     Fenced,
@@ -55,19 +52,6 @@ _TROUBLE: Final = (
 )
 """What the writer waits out; with `SchemaRefused`, a newer release wrote what it cannot read."""
 _log = logs.get("writer")
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A record of the log with what is in it; None if it cannot be read."""
-
-    record: Record
-    batch: LogRecord | None
-    problem: str = ""
-
-    @property
-    def readings(self) -> int:
-        return len(self.batch.columns) if isinstance(self.batch, ReadingRecord) else 0
 
 
 class TopicWriter:
@@ -84,7 +68,7 @@ class TopicWriter:
     ) -> None:
         self._pool = pool
         self._from = log
-        self._codec = codec
+        self._reader = TopicReader(log, codec, topic)
         self._project = project
         self._topic = topic
         self._metrics = metrics
@@ -118,61 +102,26 @@ class TopicWriter:
 
     async def step(self, wait_s: float = WAIT_S) -> int:
         """Read once, write what was read, and give the number of records; waits for the first."""
-        log_id = await self._from.log_id(self._topic)
-        records = await self._read(log_id, wait_s)
-        if not records or await self._from.log_id(self._topic) != log_id:
-            return 0
-        await self._write_parts(log_id, list(_parts(records)))
-        await self._trim()
-        return len(records)
+        read = await self._reader.read(self._position, READ_BYTES, wait_s)
+        if read.records:
+            await self._write_parts(read.log_id, list(_parts(read.records)))
+            await self._trim()
+        return len(read.records)
 
     async def _write_parts(self, log_id: str, parts: Sequence[Sequence[Record]]) -> None:
         """Write part by part; while the database works on one, the next is decoded."""
-        decoding = asyncio.create_task(self._decode(parts[0]))
+        decoding = asyncio.create_task(self._reader.decode(parts[0]))
         try:
             for following in (*parts[1:], ()):
                 taken = await decoding
-                decoding = asyncio.create_task(self._decode(following))
+                decoding = asyncio.create_task(self._reader.decode(following))
                 for portion in _portions(taken):
                     await self._write(log_id, portion)
         finally:
             decoding.cancel()
             await asyncio.gather(decoding, return_exceptions=True)
 
-    async def _read(self, log_id: str, wait_s: float) -> Sequence[Record]:
-        position = self._position
-        if position is not None and position.log_id == log_id:
-            try:
-                return await self._from.read(
-                    self._topic, PARTITION, position.offset, READ_BYTES, wait_s
-                )
-            except OffsetOutOfRange as error:
-                _log.warning("reading the log from its earliest record", reason=str(error))
-        elif position is not None:
-            _log.warning("the log has a new life; reading from its start", topic=self._topic)
-        return await self._from.read(self._topic, PARTITION, None, READ_BYTES, wait_s)
-
-    async def _decode(self, records: Sequence[Record]) -> list[_Taken]:
-        if sum(len(record.value) for record in records) < THREAD_BYTES:
-            taken = [self._take(record) for record in records]
-        else:
-            taken = await asyncio.to_thread(lambda: [self._take(record) for record in records])
-        return [item if item.batch else await self._take_again(item.record) for item in taken]
-
-    def _take(self, record: Record) -> _Taken:
-        try:
-            return _Taken(record, self._codec.decode(record.value))
-        except RecordInvalid as error:
-            return _Taken(record, None, str(error))
-
-    async def _take_again(self, record: Record) -> _Taken:
-        """Read what could not be read, now that the registry was asked; it is final then."""
-        try:
-            return _Taken(record, await self._codec.decode_again(record.value))
-        except RecordInvalid as error:
-            return _Taken(record, None, str(error))
-
-    async def _write(self, log_id: str, taken: Sequence[_Taken]) -> None:
+    async def _write(self, log_id: str, taken: Sequence[Taken]) -> None:
         """Write records in one transaction; what the database refuses is found by halving."""
         try:
             await self._commit(log_id, taken)
@@ -184,7 +133,7 @@ class TopicWriter:
             await self._write(log_id, taken[:middle])
             await self._write(log_id, taken[middle:])
 
-    async def _commit(self, log_id: str, taken: Sequence[_Taken]) -> None:
+    async def _commit(self, log_id: str, taken: Sequence[Taken]) -> None:
         started = self._clock.monotonic_s()
         new = Position(log_id, PARTITION, taken[-1].record.offset + 1)
         batches = [item.batch for item in taken if item.batch is not None]
@@ -197,7 +146,7 @@ class TopicWriter:
         self._position = new
         self._note_written(batches, outcome, self._clock.monotonic_s() - started)
 
-    async def _quarantine(self, log_id: str, taken: _Taken, detail: str) -> None:
+    async def _quarantine(self, log_id: str, taken: Taken, detail: str) -> None:
         batch = taken.batch
         if batch is None or isinstance(batch, DeadRecord):
             raise DatabaseRefused(f"the quarantine itself was refused: {detail}")
@@ -209,7 +158,7 @@ class TopicWriter:
             seq=batch.seq,
             detail=detail,
         )
-        await self._commit(log_id, [_Taken(taken.record, _refused(batch, taken, detail))])
+        await self._commit(log_id, [Taken(taken.record, _refused(batch, taken, detail))])
 
     async def _trim(self) -> None:
         position = self._position
@@ -247,7 +196,7 @@ def _parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     yield records[start:]
 
 
-def _portions(taken: Sequence[_Taken]) -> Iterator[Sequence[_Taken]]:
+def _portions(taken: Sequence[Taken]) -> Iterator[Sequence[Taken]]:
     """Cut records into transactions of at most 40,000 readings (one record may have more)."""
     start = count = 0
     for at, item in enumerate(taken):
@@ -259,7 +208,7 @@ def _portions(taken: Sequence[_Taken]) -> Iterator[Sequence[_Taken]]:
         yield taken[start:]
 
 
-def _refused(batch: ReadingRecord | EventRecord, taken: _Taken, detail: str) -> DeadRecord:
+def _refused(batch: ReadingRecord | EventRecord, taken: Taken, detail: str) -> DeadRecord:
     is_readings = isinstance(batch, ReadingRecord)
     return DeadRecord(
         batch.gateway_id,

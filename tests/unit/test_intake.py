@@ -66,6 +66,9 @@ class KeptLog:
     async def log_id(self, topic: str) -> str:
         return "log"
 
+    async def end(self, topic: str, partition: int) -> Position:
+        return Position("log", partition, len(self.appended))
+
     async def create_topic(self, topic: str) -> None: ...
 
     async def delete_topic(self, topic: str) -> None: ...

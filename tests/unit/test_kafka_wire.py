@@ -51,7 +51,8 @@ def versions(newest_fetch: int = 18) -> bytes:
         for key, (low, high) in {**spoken, 21: (0, 2)}.items()
     ]
     answer = ApiVersionsResponse(error_code=0, api_keys=keys)
-    body = struct.pack(">i", 1) + answer.encode(version=3)
+    encoded: bytes = answer.encode(version=3)
+    body = struct.pack(">i", 1) + encoded
     return struct.pack(">i", len(body)) + body
 
 
