@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 from tests.chaos.mayhem import IN_START_SHARE, Lives, Mayhem
@@ -22,6 +23,9 @@ WATCH_S: Final = 45.0
 """How long nothing else goes wrong after a server was lost for good."""
 
 RIVAL_S: Final = 60.0
+
+ENDING: Final = ("turn", "log", "loss")
+"""Acts that come to an end by themselves where rounds are counted."""
 
 CUTS: Final = ((Direction.UP,), (Direction.DOWN,), tuple(Direction))
 
@@ -45,8 +49,14 @@ class Chaos:
         """Make mayhem; everything runs and is ready before and after, but what was lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.mayhem.lasts_s), asyncio.TaskGroup() as group:
-                for name, act in self._acts().items():
-                    group.create_task(act(random.Random(f"{self.seed}/{name}")), name=name)
+                tasks = {
+                    name: group.create_task(act(random.Random(f"{self.seed}/{name}")), name=name)
+                    for name, act in self._acts().items()
+                }
+                if self.mayhem.rounds is not None:
+                    await asyncio.wait([tasks[name] for name in ENDING if name in tasks])
+                    for task in tasks.values():
+                        task.cancel()
         await self._all_up()
         self.stack.proxy.fates.is_calm = True
         self.stack.proxy.hang_up()
@@ -115,7 +125,7 @@ class Chaos:
     async def _kill_in_turn(self, rng: random.Random) -> None:
         """Kill one after the other in rounds; the next when the former works again."""
         assert self.mayhem.turn_s is not None
-        while True:
+        for _ in count() if self.mayhem.rounds is None else range(self.mayhem.rounds):
             for victim in rng.sample(self._in_turn(), len(self._in_turn())):
                 await asyncio.sleep(rng.uniform(*self.mayhem.turn_s))
                 async with self._lock("turn"):
@@ -178,12 +188,12 @@ class Chaos:
         await self._all_up()
         return await Wipe(self.stack, self._killer).run()
 
-    async def _lose(self, after_s: float, rng: random.Random) -> None:
-        """Kill one of the log's servers for good, and let nothing else go wrong for a while."""
+    async def _lose(self, after_s: float, _: random.Random) -> None:
+        """Kill the log's leader for good, and let nothing else go wrong for a while."""
         await asyncio.sleep(after_s)
         async with self._peace():
             await until(lambda: is_linked(self.stack), "the gateway connected", LINK_S)
-            victim = rng.choice(self.stack.central.log_servers)
+            victim = await self.stack.central.leader()
             self._lost.add(victim.name)
             self.stack.journal.note("server_lost", name=victim.name)
             await victim.kill()

@@ -14,8 +14,9 @@ from central.storage.embedded import embedded_postgres
 from tests.chaos.mayhem import Lives, Mayhem
 from tests.chaos.pace import Pace
 from tests.chaos.profile import Central
-from tests.chaos.service import LOOPBACK, Service, free_port
+from tests.chaos.service import LOOPBACK, ChaosFailed, Service, free_port
 from tests.chaos.timetable import Thresholds
+from tests.chaos.victim import Victim
 
 WIPE_SHARE: Final = 0.4
 """The log is wiped after this share of a run."""
@@ -63,6 +64,7 @@ class LocalProfile:
                 pool=pool,
                 log=log,
                 wipe=log.wipe,
+                leader=_no_leader,
                 link_port=link_port,
                 enrol_port=enrol_port,
             )
@@ -72,6 +74,10 @@ class LocalProfile:
         """Start the run's Postgres again for the time of reading."""
         async with embedded_postgres(folder / "central" / "postgres") as postgres:
             yield postgres.service_dsn()
+
+
+async def _no_leader() -> Victim:
+    raise ChaosFailed("the log of the local profile has no server of its own to lose")
 
 
 @dataclass(frozen=True, slots=True)

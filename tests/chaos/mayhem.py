@@ -30,13 +30,16 @@ class Fights:
 
 @dataclass(frozen=True, slots=True)
 class Mayhem:
-    """What goes wrong for so many seconds; None: does not."""
+    """What goes wrong for so many seconds at most; None: does not."""
 
     lasts_s: float
     lives: Mapping[str, Lives] = field(default_factory=dict)
     """Victims by name that are killed on their own; all others are killed in turn."""
     turn_s: Pair | None = None
     """The pause from one victim's return to the next one's kill."""
+    rounds: int | None = None
+    """After so many rounds of turns, and the wipe or loss if there is one, it is over; None: when
+    the time is."""
     line_holds_s: Pair = (4.0, 12.0)
     cut_s: Pair = (1.0, 5.0)
     wipe_after_s: float | None = None

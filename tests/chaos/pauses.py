@@ -1,7 +1,7 @@
 """How long anything stood still in a run: from `progress.jsonl`, which `watch.py` writes."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,9 @@ FILE_NAME: Final = "progress.jsonl"
 WORTH_TELLING_S: Final = 1.0
 SEVERAL: Final = "several at once"
 NONE: Final = "nothing in particular"
-ENDS: Final = ("_ready", "line_up", "calm", "loss_watched", "rival_started", "rival_killed")
-"""Events that break nothing."""
+AFTER_US: Final = 1_000_000
+"""So long after its end a trouble may still be the cause of a pause."""
+_ENDS: Final = {"line_cut": "line_up", "server_lost": "loss_watched"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,11 +77,12 @@ def _losses(timetable: Timetable) -> list[tuple[int, int]]:
 
 
 def _alone(progress: Progress, timetable: Timetable) -> list[str]:
-    """Tell the longest pause of each thing by the only event that can have caused it."""
+    """Tell the longest pause of each thing by the only trouble that can have caused it."""
     longest: dict[str, dict[str, float]] = {}
+    troubles = list(_troubles(timetable))
     for name in sorted(progress.times):
         for from_us, until_us in progress.pauses(name):
-            causes = _causes(timetable, from_us, until_us)
+            causes = {cause for cause, start, end in troubles if start < until_us and from_us < end}
             cause = causes.pop() if len(causes) == 1 else SEVERAL if causes else NONE
             known = longest.setdefault(cause, {})
             known[name] = max(known.get(name, 0.0), (until_us - from_us) / 1e6)
@@ -91,9 +93,14 @@ def _alone(progress: Progress, timetable: Timetable) -> list[str]:
     ]
 
 
-def _causes(timetable: Timetable, from_us: int, until_us: int) -> set[str]:
-    return {
-        name.replace(KILLED, " killed").replace("_", " ")
-        for at, name in timetable.events
-        if from_us - 1_000_000 <= at <= until_us and not name.endswith(ENDS)
-    }
+def _troubles(timetable: Timetable) -> Iterator[tuple[str, int, int]]:
+    """Give each kill and cut with its beginning, and when all was well again if that was noted."""
+    for row, (at_us, name) in enumerate(timetable.events):
+        if name.endswith(KILLED):
+            text, end = name.replace(KILLED, " killed"), name.replace(KILLED, "_ready")
+        elif name in _ENDS:
+            text, end = name.replace("_", " "), _ENDS[name]
+        else:
+            continue
+        later = (at for at, other in timetable.events[row:] if other == end)
+        yield text, at_us, next(later, at_us) + AFTER_US

@@ -33,6 +33,8 @@ class Central:
     log: Log
     wipe: Callable[[], Awaitable[None]]
     """Throws the log's data away, with the writers and the log's servers down."""
+    leader: Callable[[], Awaitable[Victim]]
+    """Tells which of the log's servers takes in readings now; there must be one."""
     link_port: int
     enrol_port: int
     env: Mapping[str, str] | None = None

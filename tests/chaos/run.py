@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -146,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settle_on_accepted=options.settle_on_accepted,
         faults=_faults(folder, options) if options.faults else "off",
     )
-    mayhem = profile.mayhem(options.minutes * 60)
+    mayhem = replace(profile.mayhem(options.minutes * 60), rounds=options.rounds)
     verdict = None
     try:
         verdict = asyncio.run(_interruptible(setting, mayhem))
@@ -190,6 +191,11 @@ def _parser() -> argparse.ArgumentParser:
         help="how often each victim must be killed, or the run fails (default: the profile's own)",
     )
     parser.add_argument("--minutes", type=float, default=10, help="how long things go wrong")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="end earlier, once all that is killed in turn was killed so often",
+    )
     parser.add_argument("--seed", type=int, default=1, help="decides everything that goes wrong")
     parser.add_argument("--folder", type=Path, help="where the run is kept (default: temporary)")
     parser.add_argument(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from central.connections import open_log
+from central.messaging import TopicKind, topic
+from central.messaging.kafka_brokers import Brokers, KafkaPlace
 from central.settings import PREFIX, Settings
 from central.storage.database import open_pool
 from deploy.central.modules import PORTS, Module, apart
@@ -78,7 +80,8 @@ class StackProfile:
             stack.push_async_callback(asyncio.to_thread, launcher.down)
             env = await asyncio.to_thread(launcher.up, SERVERS)
             pool = await stack.enter_async_context(open_pool(env["SPINE_DSN"], "chaos", size=4))
-            log = await stack.enter_async_context(open_log(_settings(env), pool))
+            settings = _settings(env)
+            log = await stack.enter_async_context(open_log(settings, pool))
             built = _Built.make(folder, env)
             for service in (*built.services, built.rival):
                 stack.push_async_callback(service.kill)
@@ -91,6 +94,7 @@ class StackProfile:
                 pool=pool,
                 log=log,
                 wipe=lambda: _wipe(launcher, brokers),
+                leader=lambda: _leader(settings, brokers),
                 link_port=built.port + 1,
                 enrol_port=built.port + 2,
                 env=built.rival.env,
@@ -145,6 +149,17 @@ def _service(module: Module, folder: Path, name: str = "") -> Service:
 def _settings(env: Mapping[str, str]) -> Settings:
     given = {name: text for name, text in env.items() if name.startswith(PREFIX)}
     return Settings(**{name.removeprefix(PREFIX).lower(): text for name, text in given.items()})  # type: ignore[arg-type]  # pydantic reads texts
+
+
+async def _leader(settings: Settings, brokers: Sequence[Victim]) -> Victim:
+    """Ask Kafka who leads the readings: a broker's number is its place in the list."""
+    assert settings.kafka is not None
+    asked = Brokers(KafkaPlace(settings.kafka, settings.kafka_ca, settings.kafka_identity))
+    try:
+        found = await asked.look_up(topic(PROJECT, TopicKind.READINGS))
+    finally:
+        await asked.close()
+    return brokers[found.leaders[0].broker - 1]
 
 
 async def _wipe(launcher: Launcher, brokers: Sequence[Victim]) -> None:

@@ -50,7 +50,7 @@ class Wipe:
         except (DatabaseAway, LogAway):
             return False
         for writer in central.writers:
-            await writer.start()
+            await self.killer.up(writer)
         return True
 
     async def _destroy(self, waiting: int) -> None:
@@ -60,7 +60,7 @@ class Wipe:
         await central.wipe()
         self.stack.journal.note("log_wiped", records=waiting)
         for server in central.log_servers:
-            await server.start()
+            await self.killer.up(server)
 
 
 async def is_linked(stack: Stack) -> bool:
