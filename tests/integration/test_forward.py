@@ -1,18 +1,14 @@
 """Page and API at one origin when application and egress are two processes."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import httpx2
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
 
 from central import admin
 from central.access import declared
@@ -26,11 +22,11 @@ from tests.servers.central_process import Central, settings_for, until
 from tests.servers.link_peer import now_us
 from tests.servers.postgres import Database
 from tests.servers.seed import seed
+from tests.servers.watcher import DEADLINE_S, frame, refusal, watching
 
 pytest_plugins = ["tests.servers.postgres_fixtures"]
 pytestmark = pytest.mark.integration
 
-DEADLINE_S = 30.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -85,29 +81,6 @@ def unused_port() -> int:
 def of(two: Two) -> Central:
     assert two.back is not None
     return two.back
-
-
-@asynccontextmanager
-async def watching(central: Central, **options: Any) -> AsyncIterator[ClientConnection]:
-    url = f"{central.url.replace('http', 'ws')}/api/v1/projects/demo/live"
-    if "additional_headers" not in options:
-        options["additional_headers"] = {"Authorization": f"Bearer {await central.key()}"}
-    async with connect(url, **options) as socket:
-        yield socket
-
-
-async def frame(socket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(DEADLINE_S):
-        told: dict[str, Any] = json.loads(await socket.recv())
-    return told
-
-
-async def refusal(central: Central, **options: Any) -> tuple[int, str]:
-    with pytest.raises(InvalidStatus) as refused:
-        async with watching(central, **options):
-            pass
-    response = refused.value.response
-    return response.status_code, json.loads(response.body or b"{}")["code"]
 
 
 async def test_a_person_signs_in_and_sees_values_at_one_origin(two: Two) -> None:

@@ -1,14 +1,9 @@
 """Live values over the WebSocket of a real central."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
 
 from central.egress.feed import Client
 from central.storage.catalogue import find_project, issue_login, redeem_login, revoke_key
@@ -17,36 +12,10 @@ from tests.servers.central_process import Central, running_central
 from tests.servers.link_peer import now_us
 from tests.servers.postgres import Database
 from tests.servers.seed import seed
+from tests.servers.watcher import frame, refusal, watching
 
 pytest_plugins = ["tests.servers.postgres_fixtures", "tests.servers.central_fixtures"]
 pytestmark = pytest.mark.integration
-
-DEADLINE_S = 10.0
-
-
-@asynccontextmanager
-async def watching(
-    central: Central, query: str = "", **options: Any
-) -> AsyncIterator[ClientConnection]:
-    url = f"{central.url.replace('http', 'ws')}/api/v1/projects/demo/live{query}"
-    if "additional_headers" not in options:
-        options["additional_headers"] = {"Authorization": f"Bearer {await central.key()}"}
-    async with connect(url, **options) as socket:
-        yield socket
-
-
-async def frame(socket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(DEADLINE_S):
-        told: dict[str, Any] = json.loads(await socket.recv())
-    return told
-
-
-async def refusal(central: Central, **options: Any) -> tuple[int, str]:
-    with pytest.raises(InvalidStatus) as refused:
-        async with watching(central, **options):
-            pass
-    response = refused.value.response
-    return response.status_code, json.loads(response.body or b"{}")["code"]
 
 
 async def test_a_snapshot_then_deltas_in_sequence(central: Central) -> None:
