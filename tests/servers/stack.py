@@ -29,7 +29,7 @@ async def temporary_stack(profile: Profile) -> AsyncIterator[Launcher]:
     """Give a launcher whose servers end with the block, or with this process if it is killed."""
     # Not under pytest's own folder: another session would close that to a server's user.
     with TemporaryDirectory(prefix="spine-stack-") as folder:
-        launcher = Launcher(Path(folder) / "stack", profile, tied=True)
+        launcher = Launcher(Path(folder) / "a person's stäck", profile, tied=True)
         try:
             yield launcher
         finally:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from deploy.central.native.launcher import Launcher
-from deploy.central.native.service import Profile, StackFailed
+from deploy.central.native.service import Profile
 from deploy.central.native.services import SERVICES
 from deploy.central.native.status import table
+from shared.errors import SpineError
 
 _STEPS: Final = {
     "up": "install what is not there yet, start the servers, wait until they serve",
@@ -28,7 +29,7 @@ def main() -> int:
     launcher = Launcher(folder, profile, tell=_say)
     try:
         _run(chosen, launcher, folder)
-    except (StackFailed, OSError) as error:
+    except (SpineError, OSError) as error:
         print(f"stack: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from deploy.central.native.service import HOST, Stack
+from deploy.central.native.state import StateFile
 from shared.pki import Root, load_certificate, load_root, make_root, save_root, write_private
 
 ORGANISATION: Final = "spine-stack"
@@ -25,9 +26,11 @@ _RENEW: Final = timedelta(days=30)
 def root_path(stack: Stack) -> Path:
     """Give the root certificate, made where there is none."""
     folder = stack.folder / "pki"
-    if not (folder / "root.pem").exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        save_root(make_root("stack"), folder)
+    # Services start beside each other, and each asks: of two roots one would fit no certificate.
+    with StateFile(stack.folder).locked("pki"):
+        if not (folder / "root.pem").exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            save_root(make_root("stack"), folder)
     return folder / "root.pem"
 
 

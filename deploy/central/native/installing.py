@@ -1,5 +1,6 @@
 """Running the tools that install: their output is kept back, and shown when one fails."""
 
+import os
 import subprocess
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +16,8 @@ def run(command: Sequence[str], timeout_s: float = _LIMIT_S) -> str:
     try:
         done = subprocess.run(
             command,
+            # One language, for some of it is read; and file names are what they are here.
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

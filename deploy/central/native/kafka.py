@@ -12,7 +12,8 @@ from deploy.central.native.cache import Cache
 from deploy.central.native.certificates import identity_path, root_path
 from deploy.central.native.installing import run
 from deploy.central.native.kafka_wire import live_brokers
-from deploy.central.native.service import HOST, Instance, Profile, Stack
+from deploy.central.native.properties import write_properties
+from deploy.central.native.service import HOST, Instance, Profile, Stack, StackFailed
 
 _NEEDED: Final = (
     f"org.apache.kafka:kafka_2.13:{versions.KAFKA}",
@@ -49,9 +50,10 @@ class Kafka:
 
     def prepare(self, instance: Instance) -> None:
         """Write the configuration, and format the data folder where there is none."""
+        if "," in str(instance.data):
+            raise StackFailed(f"{instance.data}: the broker's data cannot lie under a comma")
         config = _config_path(instance)
-        lines = _settings(instance, self.instances(instance.stack.profile))
-        config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        write_properties(config, _settings(instance, self.instances(instance.stack.profile)))
         if not (instance.data / "meta.properties").exists():
             tool = [*_java(instance, True), "kafka.tools.StorageTool", "format", "-c", str(config)]
             run([*tool, "--cluster-id", _cluster_id(instance.stack)])

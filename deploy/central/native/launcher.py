@@ -1,5 +1,6 @@
 """A stack of real servers in a folder: up, down, and each server killed and started singly."""
 
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,6 +16,7 @@ from deploy.central.native.service import Instance, Profile, Service, Stack, Sta
 from deploy.central.native.services import SERVICES, find
 from deploy.central.native.state import StateFile
 from deploy.central.native.status import Row, rows
+from shared.errors import SpineError
 from shared.pki import write_private
 
 _WHOLE: Final = "stack"
@@ -150,7 +152,7 @@ class Launcher:
                 raise
         failures = [error for error in errors if error is not None]
         for error in failures:
-            if not isinstance(error, StackFailed | OSError):
+            if not isinstance(error, SpineError | OSError):
                 raise error
         if failures:
             raise StackFailed("\n".join(map(str, failures)))
@@ -186,7 +188,7 @@ class Launcher:
         for service in SERVICES:
             if running.intersection(service.instances(self._profile)):
                 env.update(service.env(stack))
-        text = "".join(f"{name}={value}\n" for name, value in env.items())
+        text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in env.items())
         write_private(self._folder / "env", text.encode())
         return env
 

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 from deploy.central.native import java, versions
 from deploy.central.native.cache import Cache
 from deploy.central.native.installing import run
+from deploy.central.native.properties import write_properties
 from deploy.central.native.service import HOST, Instance, Profile, Stack, StackFailed
 
 _ARTIFACT: Final = f"io.apicurio:apicurio-registry-app:{versions.APICURIO}:tar.gz:all"
@@ -64,9 +65,7 @@ class Registry:
             "apicurio.datasource.jdbc.min-size": 2,
             "apicurio.datasource.jdbc.max-size": 10,
         }
-        path = instance.folder / "registry.properties"
-        path.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-        path.chmod(0o600)
+        write_properties(_config_path(instance), lines)
 
     def command(self, instance: Instance) -> Sequence[str]:
         """Run the Quarkus application."""
@@ -76,7 +75,7 @@ class Registry:
             java.program(cache),
             *java.memory(_HEAP_MB, instance.folder),
             *java.QUICK_START,
-            f"-Dquarkus.config.locations={instance.folder}/registry.properties",
+            f"-Dquarkus.config.locations={_config_path(instance).as_uri()}",
             "-jar",
             str(jar),
         ]
@@ -95,6 +94,10 @@ class Registry:
     def env(self, stack: Stack) -> Mapping[str, str]:
         """Tell the base of the Confluent API."""
         return {"SPINE_REGISTRY": _url(Instance(self.name, stack))}
+
+
+def _config_path(instance: Instance) -> Path:
+    return instance.folder / "registry.properties"
 
 
 def _url(instance: Instance) -> str:
