@@ -12,7 +12,7 @@ from typing import Final
 
 from central import settings
 from central.connections import open_log, open_schemas
-from central.messaging import LogAway, RecordCodec, TopicKind, topic
+from central.messaging import LogAway, RecordCodec, RegistryAway, TopicKind, topic
 from central.storage.database import DatabaseAway, TransactionClash, open_pool
 from central.storage.positions import Fenced
 from central.storage.topic_writer import TopicWriter
@@ -46,7 +46,7 @@ async def _write(writer: TopicWriter, done: Counter[str]) -> None:
                 done["records"] += await writer.step(WAIT_S)
         except Fenced:
             done["fenced"] += 1
-        except (LogAway, DatabaseAway, TransactionClash):
+        except (LogAway, DatabaseAway, RegistryAway, TransactionClash):
             await asyncio.sleep(WAIT_S)
 
 
