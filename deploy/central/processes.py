@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -85,6 +86,13 @@ class Processes:
         """Tell how a process ended: 0 well, below 0 by a signal; None while it runs."""
         return self._children[name].process.poll()
 
+    def end_of(self, name: str) -> str | None:
+        """Tell in words how a process ended; None while it runs."""
+        result = self.result(name)
+        if result is None:
+            return None
+        return f"by signal {-result}" if result < 0 else f"with code {result}"
+
     def has_ended_well(self, name: str) -> bool:
         """Tell whether a process that has an end came to it; it is forgotten then."""
         if self.result(name) != 0:
@@ -135,13 +143,15 @@ class Processes:
             self._end_leftover(pid)
 
     def _end_leftover(self, pid: int) -> None:
-        pause = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            end_s = time.monotonic() + STOP_S
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
             if self._is_ours(pid):
-                os.kill(pid, number)
-            while self._is_ours(pid) and time.monotonic() < end_s:
-                pause.wait(POLL_S)
+                _end_by(handle)
+        finally:
+            os.close(handle)
 
     def _is_ours(self, pid: int) -> bool:
         """Tell whether a process still runs that names this folder in its command line."""
@@ -200,3 +210,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _end_by(handle: int) -> None:
+    """End the process of a pidfd; returns when it has let go of its files and ports."""
+    gone = select.poll()
+    gone.register(handle, select.POLLIN)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, number)
+        if gone.poll(STOP_S * 1_000):
+            return

@@ -3,16 +3,28 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
 from deploy.central.processes import RunFailed, stop_on_signals
+from deploy.central.supervise import Supervisor
 
 NEEDED: Final = ("kafka", "registry", "timescale")
 PREFIX: Final = "SPINE_"
 Profile = Literal["dev", "staging"]
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Servers that run: the settings that lead central to them.
+
+    `look` starts those again that ended by themselves; to be called about once a second.
+    """
+
+    settings: Mapping[str, str]
+    look: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +37,21 @@ class _Launch:
 @contextlib.contextmanager
 def servers(
     profile: str, folder: Path | None, stop: threading.Event, *, is_own: bool = False
-) -> Iterator[Mapping[str, str]]:
-    """Start the profile's servers and give the settings that lead central to them.
+) -> Iterator[Servers]:
+    """Start the profile's servers.
 
     Servers that ran already go on running afterwards, unless the folder `is_own`; others are ended.
     `folder` keeps them (None: the stack of `make stack`). Raises `RunFailed` that says what the
     machine lacks and what to do.
     """
     if profile == "local":
-        yield {}
+        yield Servers({})
     elif profile == "given":
-        yield _given()
+        yield Servers(_given())
     else:
-        with _launched(
-            _Launch(cast(Profile, profile), folder or _home() / profile, is_own), stop
-        ) as env:
-            yield {name: value for name, value in env.items() if name.startswith(PREFIX)}
+        launch = _Launch(cast(Profile, profile), folder or _home() / profile, is_own)
+        with _launched(launch, stop) as running:
+            yield running
 
 
 def forget_servers(folder: Path) -> None:
@@ -60,17 +71,21 @@ def _given() -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _launched(launch: _Launch, stop: threading.Event) -> Iterator[Mapping[str, str]]:
+def _launched(launch: _Launch, stop: threading.Event) -> Iterator[Servers]:
     # Its libraries take a moment to import, and the local profile needs none of it.
     from deploy.central.native.launcher import Launcher, missing  # noqa: PLC0415 - see above
     from deploy.central.native.service import StackFailed  # noqa: PLC0415 - see above
+    from deploy.central.stack_charges import StackCharges  # noqa: PLC0415 - see above
 
     _refuse_missing({name: missing(name) for name in NEEDED})
     ran_before = not launch.is_own and bool(Launcher(launch.folder, launch.profile).names())
     stack = Launcher(launch.folder, launch.profile, tied=not ran_before, tell=_say)
     _say("starting Kafka, the registry and TimescaleDB (the first time they are installed) …")
     try:
-        yield stack.up(NEEDED)
+        env = stack.up(NEEDED)
+        charges = Supervisor(StackCharges(stack, _say), stack.names(), _say)
+        settings = {name: value for name, value in env.items() if name.startswith(PREFIX)}
+        yield Servers(settings, charges.look)
     except StackFailed as error:
         raise RunFailed(f"the servers: {error}") from error
     finally:

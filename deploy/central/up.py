@@ -24,7 +24,7 @@ from deploy.central.processes import (
     stop_on_signals,
     write_private,
 )
-from deploy.central.servers import servers
+from deploy.central.servers import Servers, servers
 from deploy.central.supervise import Supervisor
 
 START_S: Final = 120.0
@@ -51,9 +51,9 @@ def main() -> int:
         with held(folder, "central"), contextlib.ExitStack() as cleanup:
             processes = Processes(folder)
             processes.end_leftovers()
-            env = cleanup.enter_context(servers(chosen.profile, chosen.stack, processes.stop))
+            running = cleanup.enter_context(servers(chosen.profile, chosen.stack, processes.stop))
             cleanup.callback(processes.end, STOP_ORDER)
-            _run(processes, chosen.profile, chosen.port, env)
+            _run(processes, chosen.profile, chosen.port, running)
     except RunFailed as error:
         print(f"up: {error}", file=sys.stderr)
         return 1
@@ -67,10 +67,10 @@ def _home(profile: str) -> Path:
     return Path(base) / "spine" / f"central-{profile}"
 
 
-def _run(processes: Processes, profile: str, port: int, env: Mapping[str, str]) -> None:
+def _run(processes: Processes, profile: str, port: int, running: Servers) -> None:
     stop_on_signals(processes.stop)
     _say("starting the modules of central …")
-    data = processes.folder / "central"
+    data, env = processes.folder / "central", running.settings
     modules = (together if profile == "local" else apart)(port, data, env)
     bring_up(processes, modules, START_S)
     _print_table(processes, modules)
@@ -78,6 +78,7 @@ def _run(processes: Processes, profile: str, port: int, env: Mapping[str, str]) 
     print(f"ready: http://127.0.0.1:{port}", flush=True)
     supervisor = Supervisor(processes, [module.name for module in modules], _say)
     while not processes.stop.wait(0.5):
+        running.look()
         supervisor.look()
     _say("stopping …")
 

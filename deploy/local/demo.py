@@ -118,14 +118,15 @@ def _serve(processes: Processes, profile: str, port: int) -> None:
     stop = processes.stop
     with contextlib.ExitStack() as cleanup:
         stack = servers(profile, processes.folder / "stack", stop, is_own=True)
-        env = cleanup.enter_context(stack)
+        running = cleanup.enter_context(stack)
         cleanup.callback(processes.end, GATEWAY_FIRST)
         stop_on_signals(stop)
-        demo = Demo(processes, profile, port, env)
+        demo = Demo(processes, profile, port, running.settings)
         _start(demo)
         supervisor = Supervisor(processes, demo.supervised, _say)
         while not stop.wait(1.0):
             processes.check_alive(but=demo.supervised)
+            running.look()
             supervisor.look()
         _say("stopping …")
 

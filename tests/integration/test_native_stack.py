@@ -18,6 +18,8 @@ from deploy.central.native import processes
 from deploy.central.native.launcher import Launcher
 from deploy.central.native.processes import Process
 from deploy.central.native.service import HOST, StackFailed
+from deploy.central.stack_charges import StackCharges
+from deploy.central.supervise import Supervisor
 from tests.servers.stack import RunningStack, started, temporary_stack
 from tests.servers.stack_contents import KEEPERS, kafka_options, topics
 
@@ -202,6 +204,43 @@ async def test_up_gives_a_server_whose_port_was_taken_another(broker: Launcher) 
         env = await asyncio.to_thread(broker.up, ["mosquitto"])
     assert env["STACK_MQTT"] == f"{HOST}:{next(iter(_ports(broker, 'mosquitto')))}"
     assert _ports(broker, "mosquitto") != before
+
+
+async def test_a_server_that_ends_by_itself_is_told_and_started_again(broker: Launcher) -> None:
+    said: list[str] = []
+    supervisor = Supervisor(StackCharges(broker, said.append), broker.names(), said.append)
+    held = await KEEPERS["mosquitto"](broker.up(["mosquitto"]), True)
+    await asyncio.to_thread(supervisor.look)
+    assert said == []
+    server = Process.find(broker.pid("mosquitto"))
+    assert server is not None
+    server.signal(signal.SIGKILL)
+    until(lambda: broker.lost() == ["mosquitto"], "the end of the server is not seen")
+    await asyncio.to_thread(supervisor.look)
+    await asyncio.to_thread(supervisor.look)
+    assert len(said) == 1
+    assert said[0].startswith("mosquitto ended by itself for a reason its log may tell; it is")
+    assert said[0].endswith(str(_folder(broker) / "mosquitto/log"))
+    assert await KEEPERS["mosquitto"](broker.up(["mosquitto"]), False) == held
+
+
+async def test_a_server_that_cannot_be_started_again_says_why(broker: Launcher) -> None:
+    said: list[str] = []
+    server = Process.find(broker.pid("mosquitto"))
+    assert server is not None
+    server.signal(signal.SIGKILL)
+    until(lambda: broker.lost() == ["mosquitto"], "the end of the server is not seen")
+    with socket.create_server((HOST, *_ports(broker, "mosquitto"))):
+        await asyncio.to_thread(StackCharges(broker, said.append).start_again, "mosquitto")
+    assert len(said) == 1
+    assert said[0].startswith("mosquitto could not be started: mosquitto: its port")
+
+
+async def test_a_server_that_was_taken_down_is_not_started_again(broker: Launcher) -> None:
+    await asyncio.to_thread(broker.down)
+    assert broker.lost() == []
+    await asyncio.to_thread(broker.revive, "mosquitto")
+    assert broker.names() == []
 
 
 async def test_a_folder_keeps_to_its_profile(broker: Launcher) -> None:

@@ -94,6 +94,25 @@ class Launcher:
             raise StackFailed(f"{name} does not run in {self._folder}")
         return process.pid
 
+    def lost(self) -> list[str]:
+        """Name the instances that have ended by themselves since they were started."""
+        state = self._file.read()
+        every = [name for one in SERVICES for name in one.instances(self._profile)]
+        return [name for name in every if name in state.running and not state.alive(name)]
+
+    def revive(self, name: str) -> None:
+        """Start an instance that ended by itself, without waiting until it serves.
+
+        One that somebody has taken down meanwhile stays down.
+        """
+        with self._file.locked(_WHOLE):
+            if name in self.lost():
+                self._runner(name).begin()
+
+    def log(self, name: str) -> Path:
+        """Tell where an instance writes."""
+        return self._runner(name).instance.log
+
     def kill(self, name: str) -> None:
         """End one instance with all its processes at once (kill -9); returns when they are gone."""
         self._runner(name).kill()
@@ -115,7 +134,7 @@ class Launcher:
 
     def _choose(self, only: Sequence[str] | None) -> list[Service]:
         chosen = [find(name) for name in dict.fromkeys(only)] if only else SERVICES
-        able = []
+        able: list[Service] = []
         for service in chosen:
             lacks = service.missing(self._cache)
             if not lacks:
@@ -124,6 +143,8 @@ class Launcher:
                 raise StackFailed(f"{service.name}: this machine lacks {'; '.join(lacks)}")
             else:
                 self._tell(f"{service.name}: left out, for this machine lacks {'; '.join(lacks)}")
+        if not able:
+            raise StackFailed("nothing of the stack can run on this machine")
         return able
 
     def _claim(self, *, renew_ports: bool) -> None:
