@@ -42,24 +42,29 @@ class Forward:
         @router.get(DESCRIPTION, dependencies=[open_to_all])
         async def description(request: Request) -> Response:
             """Describe the whole API: what is served here, and what egress serves."""
-            host = [("host", checked_host(request.headers.get("host", "")))]
+            host = [("host", _host(request))]
             status, body = await self.upstream.fetch(DESCRIPTION, host, DESCRIPTION_BYTES)
             return JSONResponse(_merged(_read(status, body), request.app.openapi()))
 
         @router.get(PREFIX + "{rest:path}")
         async def forward(request: Request, caller: AnyCaller) -> Response:
             """Ask egress."""
-            checked_host(request.headers.get("host", ""))
+            _host(request)
             headers = passed_on(request.headers.items(), "content-length")
             return await self.upstream.answer(_target(request), headers)
 
         @router.websocket(PREFIX + "{rest:path}")
         async def live(websocket: WebSocket, caller: AnyCaller) -> None:
             """Connect through to egress."""
-            host = checked_host(websocket.headers.get("host", ""))
-            await self.relay.connect(websocket, host, _target(websocket))
+            await self.relay.connect(websocket, _host(websocket), _target(websocket))
 
         return router
+
+
+def _host(connection: HTTPConnection) -> str:
+    """Give the Host header; a request with several is refused. Source: RFC 9112, 3.2."""
+    hosts = connection.headers.getlist("host")
+    return checked_host(hosts[0] if len(hosts) == 1 else "")
 
 
 def _target(connection: HTTPConnection) -> str:

@@ -135,7 +135,7 @@ def _close_of(closed: BaseExceptionGroup[ConnectionClosed]) -> tuple[int, str]:
 def _denial(refusal: InvalidStatus) -> Response:
     response = refusal.response
     kept = passed_on(response.headers.raw_items(), "content-length", "date", "server")
-    denial = Response(response.body or b"", response.status_code)
+    denial = Response(bytes(response.body or b""), response.status_code)
     length = [header for header in denial.raw_headers if header[0] == b"content-length"]
     denial.raw_headers = [
         *((name.encode("latin-1"), value.encode("latin-1")) for name, value in kept),

@@ -142,15 +142,37 @@ async def test_refusals_are_those_of_the_front_or_of_egress_in_its_words(two: Tw
     assert told == (403, "foreign_origin")
 
 
+async def test_what_egress_refuses_a_live_client_is_refused_in_its_words(two: Two) -> None:
+    key = {"Authorization": f"Bearer {await two.front.key()}"}
+    told = await refusal(two.front, project="other", additional_headers=key)
+    assert told == (403, "other_project")
+    assert told == await refusal(of(two), project="other", additional_headers=key)
+
+
+async def raw_answer(front: Central, path: str, *more: str) -> bytes:
+    """Ask in bytes as a client would that does not keep to the rules."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.running.ports["human"])
+    key = f"Authorization: Bearer {await front.key()}"
+    lines = (f"GET {path} HTTP/1.1", "Host: localhost", key, *more, "Connection: close", "", "")
+    writer.write("\r\n".join(lines).encode())
+    async with asyncio.timeout(DEADLINE_S):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_a_request_for_two_hosts_is_refused_and_is_no_outage_of_egress(two: Two) -> None:
+    answer = await raw_answer(two.front, "/api/v1/projects/demo/latest", "Host: evil.example")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"wrong_host" in answer
+    async with two.front.client() as client:
+        metrics = (await client.get(f"{two.front.url}/metrics")).text
+    assert 'outcome="away"' not in metrics
+
+
 @pytest.mark.parametrize("path", ["/api/v1/../../metrics", "/api/v1/%2e%2e/%2E%2e/metrics"])
 async def test_no_path_leads_out_of_the_api(two: Two, path: str) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", two.front.running.ports["human"])
-    key = await two.front.key()
-    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
-    writer.write(f"{head}Connection: close\r\n\r\n".encode())
-    answer = await reader.read()
-    writer.close()
-    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert (await raw_answer(two.front, path)).startswith(b"HTTP/1.1 404 ")
 
 
 async def test_egress_that_stops_is_told_and_found_again(two: Two) -> None:

@@ -17,10 +17,10 @@ DEADLINE_S: Final = 30.0
 
 @asynccontextmanager
 async def watching(
-    central: Central, query: str = "", **options: Any
+    central: Central, query: str = "", project: str = "demo", **options: Any
 ) -> AsyncIterator[ClientConnection]:
     """Watch with an API key of the project, unless `additional_headers` say otherwise."""
-    url = f"{central.url.replace('http', 'ws')}/api/v1/projects/demo/live{query}"
+    url = f"{central.url.replace('http', 'ws')}/api/v1/projects/{project}/live{query}"
     if "additional_headers" not in options:
         options["additional_headers"] = {"Authorization": f"Bearer {await central.key()}"}
     async with connect(url, **options) as socket:
