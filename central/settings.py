@@ -145,6 +145,6 @@ def variable(name: str) -> str:
 def _explain(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if not place:
-        return str(problem["msg"])
+        return str(problem["msg"]).removeprefix("Value error, ")
     field, _, rest = place.partition(".")
     return f"{variable(field)}{'.' + rest if rest else ''} (--{field}): {problem['msg']}"
