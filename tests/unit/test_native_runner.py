@@ -30,6 +30,7 @@ class ScriptService:
     stop_signal: Signals = SIGTERM
     prepared: int = 0
     settled: int = 0
+    settled_by: int = 1
 
     def instances(self, profile: Profile) -> Sequence[str]:
         return (self.name,)
@@ -50,6 +51,8 @@ class ScriptService:
 
     def settle(self, instance: Instance) -> None:
         self.settled += 1
+        if self.settled < self.settled_by:
+            raise StackFailed(f"not yet: {self.settled}")
 
     def env(self, stack: Stack) -> Mapping[str, str]:
         return {}
@@ -78,6 +81,21 @@ def test_a_server_is_settled_once_it_serves(stack: Stack) -> None:
     made.finish()
     assert (service.prepared, service.settled) == (1, 1)
     assert is_noted(stack)
+
+
+def test_a_server_that_cannot_be_settled_yet_is_asked_again(stack: Stack) -> None:
+    service = ScriptService(SERVES, settled_by=3)
+    made = make(stack, service)
+    made.begin()
+    made.finish()
+    assert service.settled == 3
+
+
+def test_a_server_that_can_never_be_settled_is_told(stack: Stack) -> None:
+    made = make(stack, ScriptService(SERVES, start_s=1.0, settled_by=10_000))
+    made.begin()
+    with pytest.raises(StackFailed, match="not yet"):
+        made.finish()
 
 
 def test_a_server_that_runs_is_not_started_again(stack: Stack) -> None:

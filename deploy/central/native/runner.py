@@ -51,7 +51,7 @@ class Runner:
                 raise StackFailed(f"{self.instance.name} {what}; {self._last_words()}")
             if self.given_up.is_set():
                 raise StackFailed(f"{self.instance.name}: waiting was given up")
-        self.service.settle(self.instance)
+        self._settle(until)
 
     def ask_to_stop(self) -> None:
         """Ask the server to end in good order; `end` waits for it."""
@@ -74,6 +74,17 @@ class Runner:
             raise StackFailed(f"{self.instance.name}: a process stays after kill -9; see `ps`")
         with self.file.changing() as state:
             state.running.pop(self.instance.name, None)
+
+    def _settle(self, until: float) -> None:
+        """Settle; where it cannot be done yet (another instance is still coming), again."""
+        while True:
+            try:
+                self.service.settle(self.instance)
+            except StackFailed:
+                if time.monotonic() > until or self.given_up.wait(POLL_S):
+                    raise
+            else:
+                return
 
     def _process(self) -> Process | None:
         return self.file.read().alive(self.instance.name)

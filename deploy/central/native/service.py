@@ -139,7 +139,10 @@ class Service(Protocol):
         ...
 
     def settle(self, instance: Instance) -> None:
-        """Do what needs the running server, such as roles; after every start, so repeatable."""
+        """Do what needs the running server, such as roles; after every start, so repeatable.
+
+        Where it raises `StackFailed` it is called again until `start_s` is over.
+        """
         ...
 
     def env(self, stack: Stack) -> Mapping[str, str]:
