@@ -10,7 +10,8 @@ from typing import Final
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from deploy.central.processes import Command, Processes
+from deploy.central.native.ports import is_free
+from deploy.central.processes import Command, Processes, RunFailed
 
 PORTS: Final = 8
 """Ports in a row that six processes need: page, link, enrolment, health of four, egress."""
@@ -47,6 +48,17 @@ class Module:
                 return _read_problem(error.read(65_536))
         except (URLError, HTTPException, OSError) as error:
             return f"no answer at {self.url}: {error}"
+
+
+def refuse_busy(profile: str, port: int) -> None:
+    """Raise `RunFailed` for a port that another program has, before anything is started."""
+    count = 3 if profile == "local" else PORTS
+    for number in range(port, port + count):
+        if not is_free(number):
+            raise RunFailed(
+                f"port {number} is in use by another program. Stop that program, or choose the "
+                f"first of {count} ports in a row that are free: PORT=…"
+            )
 
 
 def together(port: int, data: Path, env: Mapping[str, str]) -> list[Module]:

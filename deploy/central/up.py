@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.central.modules import STOP_ORDER, Module, apart, bring_up, together
+from deploy.central.modules import STOP_ORDER, Module, apart, bring_up, refuse_busy, together
 from deploy.central.processes import (
     REPOSITORY,
     Processes,
@@ -51,6 +51,7 @@ def main() -> int:
         with held(folder, "central"), contextlib.ExitStack() as cleanup:
             processes = Processes(folder)
             processes.end_leftovers()
+            refuse_busy(chosen.profile, chosen.port)
             running = cleanup.enter_context(servers(chosen.profile, chosen.stack, processes.stop))
             cleanup.callback(processes.end, STOP_ORDER)
             _run(processes, chosen.profile, chosen.port, running)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from deploy.central.modules import STOP_ORDER, Module, apart, bring_up, together
+from deploy.central.modules import STOP_ORDER, Module, apart, bring_up, refuse_busy, together
 from deploy.central.processes import (
     Command,
     Processes,
@@ -94,6 +94,7 @@ def main() -> int:
             if chosen.reset:
                 _reset(folder)
             else:
+                refuse_busy(chosen.profile, chosen.port)
                 _serve(processes, chosen.profile, chosen.port)
     except RunFailed as error:
         print(f"demo: {error}", file=sys.stderr)

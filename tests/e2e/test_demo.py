@@ -145,5 +145,7 @@ def test_a_busy_port_is_named(tmp_path: Path, port: int) -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert f"{port} is in use" in done.stderr
+    assert f"port {port} is in use" in done.stderr
+    assert "PORT=" in done.stderr
+    assert [path.name for path in (tmp_path / "demo").iterdir() if path.name != "lock"] == []
     assert processes_of(tmp_path / "demo") == []
