@@ -6,9 +6,10 @@ writes; it skips what is settled, so any repetition and any order end the same.
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from central.messaging.log import PARTITION, Log, LogAway, Position, Record
+from central.messaging.log import PARTITION, Log, LogAway, Position
 from central.messaging.records import (
     DeadRecord,
     EventRecord,
@@ -35,10 +36,12 @@ from shared.backoff import Backoff
 from shared.clock import MICROSECONDS, Clock, SystemClock
 from shared.model import Kind
 
-MAX_READINGS: Final = 40_000
-READ_BYTES: Final = 2 * 1024 * 1024
-PART_BYTES: Final = 640 * 1024
-"""What is decoded at once, and about what one transaction of full batches takes."""
+MAX_READINGS: Final = 80_000
+READ_BYTES: Final = 1280 * 1024
+"""About what one transaction of full batches takes."""
+FULL_BYTES: Final = READ_BYTES // 2
+"""Who was given so much has more to read."""
+PARTS: Final = 16
 WAIT_S: Final = 5.0
 KEEP_RECORDS: Final = 2_000
 _TROUBLE: Final = (
@@ -52,6 +55,16 @@ _TROUBLE: Final = (
 )
 """What the writer waits out; with `SchemaRefused`, a newer release wrote what it cannot read."""
 _log = logs.get("writer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one read gave, decoded, and where the next begins."""
+
+    log_id: str
+    taken: Sequence[Taken]
+    following: Position | None
+    is_full: bool
 
 
 class TopicWriter:
@@ -101,25 +114,38 @@ class TopicWriter:
         self._position = await load_position(self._pool, self._project, self._topic, PARTITION)
 
     async def step(self, wait_s: float = WAIT_S) -> int:
-        """Read once, write what was read, and give the number of records; waits for the first."""
-        read = await self._reader.read(self._position, READ_BYTES, wait_s)
-        if read.records:
-            await self._write_parts(read.log_id, list(_parts(read.records)))
-            await self._trim()
-        return len(read.records)
+        """Write what there is, up to 16 parts, and give the number of records.
 
-    async def _write_parts(self, log_id: str, parts: Sequence[Sequence[Record]]) -> None:
-        """Write part by part; while the database works on one, the next is decoded."""
-        decoding = asyncio.create_task(self._reader.decode(parts[0]))
-        try:
-            for following in (*parts[1:], ()):
-                taken = await decoding
-                decoding = asyncio.create_task(self._reader.decode(following))
-                for portion in _portions(taken):
-                    await self._write(log_id, portion)
-        finally:
-            decoding.cancel()
-            await asyncio.gather(decoding, return_exceptions=True)
+        Waits for the first. While the database works on one part the next is read and decoded.
+        """
+        part, count = await self._take(self._position, wait_s), 0
+        for _ in range(PARTS):
+            ahead = asyncio.create_task(self._take_more(part))
+            try:
+                for portion in _portions(part.taken):
+                    await self._write(part.log_id, portion)
+                count += len(part.taken)
+                part = await ahead
+            finally:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+            if not part.taken:
+                break
+        await self._trim()
+        return count
+
+    async def _take(self, position: Position | None, wait_s: float) -> _Part:
+        read = await self._reader.read(position, READ_BYTES, wait_s)
+        following = read.after(read.records[-1]) if read.records else position
+        size = sum(len(record.value) for record in read.records)
+        taken = await self._reader.decode(read.records)
+        return _Part(read.log_id, taken, following, is_full=size >= FULL_BYTES)
+
+    async def _take_more(self, part: _Part) -> _Part:
+        """Take what follows a part where there is more for sure."""
+        if part.is_full:
+            return await self._take(part.following, wait_s=0.0)
+        return _Part(part.log_id, (), part.following, is_full=False)
 
     async def _write(self, log_id: str, taken: Sequence[Taken]) -> None:
         """Write records in one transaction; what the database refuses is found by halving."""
@@ -183,21 +209,8 @@ class TopicWriter:
             self._metrics.note_outage(self._project)
 
 
-def _parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """Cut records into about equal parts of some `PART_BYTES`, each of at least one record."""
-    total = sum(len(record.value) for record in records)
-    size = total / -(-total // PART_BYTES) if total else 1
-    start, before, end = 0, 0, size
-    for at, record in enumerate(records):
-        if at > start and before >= end:
-            yield records[start:at]
-            start, end = at, before + size
-        before += len(record.value)
-    yield records[start:]
-
-
 def _portions(taken: Sequence[Taken]) -> Iterator[Sequence[Taken]]:
-    """Cut records into transactions of at most 40,000 readings (one record may have more)."""
+    """Cut records into transactions of at most 80,000 readings (one record may have more)."""
     start = count = 0
     for at, item in enumerate(taken):
         if at > start and count + item.readings > MAX_READINGS:
