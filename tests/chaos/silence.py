@@ -98,7 +98,11 @@ def examine_size(
     least, counts = timetable.thresholds, timetable.counts
     reached = {
         "readings produced": (produced, least.produced),
-        **{f"kills of {name}": (counts[f"{name}{KILLED}"], least.kills) for name in least.victims},
+        **{
+            f"kills of {name}": (counts[f"{name}{KILLED}"], least.kills)
+            for name in least.victims
+            if name not in timetable.lost  # it was not there to be killed more often
+        },
         "wipes of a log that had what nobody else had": (counts["log_wiped"], least.wipes),
         "share delivered of what was served outside planned down time": (
             share,

@@ -57,6 +57,20 @@ def test_a_loss_that_nobody_watched_fails() -> None:
     assert set(judged(None).findings.counts) == {Kind.TOO_SMALL}
 
 
+def test_a_server_lost_for_good_need_not_be_killed_as_often_as_the_others() -> None:
+    evidence = Story().evidence()
+    assert evidence.timetable is not None
+    least = evidence.timetable.thresholds
+    thresholds = replace(least, victims=(*least.victims, "kafka1", "kafka2"), kills=1)
+    timetable = replace(evidence.timetable, thresholds=thresholds, lost=frozenset({"kafka2"}))
+
+    verdict = judge(replace(evidence, timetable=timetable))
+
+    text = "\n".join(verdict.lines())
+    assert "kills of kafka1: 0, needs 1" in text
+    assert "kafka2" not in text
+
+
 def test_a_run_in_which_no_server_was_lost_fails_where_one_should_be() -> None:
     evidence = Story().evidence()
     assert evidence.timetable is not None

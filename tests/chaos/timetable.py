@@ -47,6 +47,8 @@ class Timetable:
     commit_window_s: float
     intervals_s: dict[str, float]
     thresholds: Thresholds = field(default_factory=Thresholds)
+    lost: frozenset[str] = frozenset()
+    """The servers that were killed for good."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -106,4 +108,5 @@ def read_timetable(folder: Path) -> Timetable:
         settings["commit_window_s"],
         settings["intervals_s"],
         Thresholds(**{**thresholds, "victims": victims}),
+        frozenset(event["name"] for event in events if event["event"] == "server_lost"),
     )
