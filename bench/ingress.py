@@ -23,6 +23,7 @@ import uvloop
 from bench.fleet import Sender, repeated, senders
 from bench.gateways import Link, linked
 from bench.inputs import inputs
+from bench.posts import Posts, posting
 from bench.stack import Servers, central, cpu_s, servers, workplace
 from bench.stage import StageResult
 
@@ -36,6 +37,7 @@ SINK_TURNS: Final = 10
 OURS: Final = "ours"
 BARE: Final = "bare"
 LOGGING: Final = "logging"
+POSTED: Final = "posted"
 
 
 @dataclass(slots=True)
@@ -46,13 +48,18 @@ class Target:
     pids: Mapping[str, int]
     turns: int = 1
     is_ours: bool = False
-    links: list[Link] = field(default_factory=list)
+    is_posted: bool = False
+    links: list[Link | Posts] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     cpu: dict[str, list[float]] = field(default_factory=dict)
 
     async def connect(self, fleet: Sequence[Sender], stack: AsyncExitStack) -> None:
         """Open a link for each gateway."""
         for sender in fleet:
+            if self.is_posted:
+                posts = await stack.enter_async_context(posting(self.port, sender.tls))
+                self.links.append(posts)
+                continue
             link = await stack.enter_async_context(linked(self.port, sender.tls))
             if self.is_ours:
                 await link.greet(sender.points)
@@ -119,6 +126,7 @@ def run(rounds: int, quick: bool) -> StageResult:
             targets = {
                 OURS: Target(process.link_port, {**process.pids, **log}, is_ours=True),
                 BARE: Target(bare[0], {"sink": bare[1]}, SINK_TURNS),
+                POSTED: Target(bare[0], {"sink": bare[1]}, is_posted=True),
                 LOGGING: Target(logging[0], {"sink": logging[1], **log}),
             }
             batches = 32 if quick else 512
@@ -169,7 +177,7 @@ def _sink(folder: Path, found: Servers, record_bytes: int) -> Iterator[tuple[int
 
 
 def _result(large: Mapping[str, Figures], small: Mapping[str, Figures], rounds: int) -> StageResult:
-    ours, bare, logging = (large[name] for name in (OURS, BARE, LOGGING))
+    ours, bare, posted, logging = (large[name] for name in (OURS, BARE, POSTED, LOGGING))
     return StageResult(
         stage="ingress",
         metric="rate",
@@ -186,6 +194,8 @@ def _result(large: Mapping[str, Figures], small: Mapping[str, Figures], rounds: 
             "batch_readings": "about 1,000",
             **ours.to_json(),
             "cpu_ratio": _short(bare.server_cpu / ours.server_cpu),
+            "ratio_to_posts": _short(ours.rate / posted.rate),
+            "cpu_ratio_to_posts": _short(posted.server_cpu / ours.server_cpu),
             "ratio_to_logging_sink": _short(ours.rate / logging.rate),
             "cpu_ratio_to_logging_sink": _short(logging.server_cpu / ours.server_cpu),
             f"batches_of_{SMALL}": {
@@ -197,6 +207,7 @@ def _result(large: Mapping[str, Figures], small: Mapping[str, Figures], rounds: 
         baseline={
             "path": "bench.sink: same TLS and protocol class, looks at nothing, a receipt a batch",
             **bare.to_json(),
+            "posts": {"path": "the same sink, a request a batch over HTTP", **posted.to_json()},
             "logging_sink": {"record_bytes": RECORD_BYTES, **logging.to_json()},
             f"batches_of_{SMALL}": small[BARE].to_json(),
         },

@@ -1,9 +1,10 @@
-"""The baselines of stage `ingress`: a bare mutual-TLS WebSocket sink, in a process of its own.
+"""The baselines of stage `ingress`: a bare mutual-TLS ASGI sink, in a process of its own.
 
 `python -m bench.sink FOLDER [BYTES]` serves on a free port with the server, protocol class and TLS
 settings of central's own link, under the authority in FOLDER. It takes every frame that comes,
-looks at nothing, and answers each with one receipt that was made before. With BYTES it first has
-the log of `SPINE_KAFKA` acknowledge a record of so many bytes: what nobody can do without.
+looks at nothing, and answers each with one receipt that was made before. What is posted to it by
+HTTP it reads and answers with 204. With BYTES it first has the log of `SPINE_KAFKA` acknowledge a
+record of so many bytes for each frame: what nobody can do without.
 """
 
 import asyncio
@@ -28,8 +29,14 @@ ANSWER: Final = pack(Receipt(accepted=(Accepted(epoch=2**62, seqs=((70_000, 70_0
 TOPIC: Final = f"spine.sink_{uuid4().hex[:8]}.readings"
 
 
-async def sink(_scope: Any, receive: Any, send: Any) -> None:
-    """Answer every frame of one connection."""
+async def sink(scope: Any, receive: Any, send: Any) -> None:
+    """Answer every frame of one connection, or one request."""
+    if scope["type"] == "http":
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+        return
     await receive()
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
     while (await receive())["type"] == "websocket.receive":
