@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -120,4 +121,6 @@ def _cell(figure: float | None, form: str) -> str:
 
 
 if __name__ == "__main__":
+    # Ended as by Ctrl-C: what a stage has started ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())
