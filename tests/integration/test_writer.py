@@ -13,6 +13,7 @@ from central.messaging import (
     create_topics,
     topic,
 )
+from central.storage import topic_writer
 from central.storage.database import DatabaseRefused, project_transaction
 from central.storage.positions import Fenced
 from central.storage.settled import (
@@ -112,6 +113,45 @@ async def test_an_offset_below_the_earliest_means_the_earliest(rig: Rig) -> None
     await writer.step(wait_s=0)
 
     assert (await rig.settled()).seqs == ((0, 0), (3, 4))
+
+
+async def test_a_backlog_is_written_at_once_though_read_in_parts(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_writer, "READ_BYTES", 200)  # a record or two
+    monkeypatch.setattr(topic_writer, "FULL_BYTES", 1)
+    for at in range(10):
+        await rig.publish_rows([(1, T0 + at, float(at), 0)])
+    writer = rig.writer()
+    await writer.load()
+
+    assert await writer.step(wait_s=0) == 10
+
+    assert [row[2] for row in await rig.stored()] == [float(at) for at in range(10)]
+    assert await writer.step(wait_s=0) == 0
+
+
+async def test_what_was_read_ahead_of_a_failure_is_read_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_writer, "READ_BYTES", 200)
+    monkeypatch.setattr(topic_writer, "FULL_BYTES", 1)
+    for at in range(10):
+        await rig.publish_rows([(1, T0 + at, float(at), 0)])
+    slow, fast = rig.writer(), rig.writer()
+    await slow.load()
+    await fast.load()
+    while await fast.step(wait_s=0):
+        pass
+
+    with pytest.raises(Fenced):
+        await slow.step(wait_s=0)
+    await slow.load()
+
+    await rig.publish_rows([(1, T0 + 10, 10.0, 0)])
+    assert await slow.step(wait_s=0) == 1
+    assert len(await rig.stored()) == 11
+    assert (await rig.settled()).delivered == 11
 
 
 async def test_of_two_writers_only_one_writes(rig: Rig) -> None:
