@@ -178,6 +178,25 @@ def held(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
+def run_alone(folder: Path, what: str, work: Callable[[Processes], None]) -> int:
+    """Do work with the processes of a folder that is its alone; gives the exit code.
+
+    What an earlier run left is ended first. What fails is told, and a signal ends it in order.
+    """
+    interrupt_on_signals()
+    try:
+        with held(folder, what):
+            processes = Processes(folder)
+            processes.end_leftovers()
+            work(processes)
+    except RunFailed as error:
+        print(f"{what}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
 def interrupt_on_signals() -> None:
     """Let the signals that ask for an end raise `KeyboardInterrupt` in what runs now."""
 

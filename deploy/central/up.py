@@ -18,9 +18,7 @@ from deploy.central.modules import STOP_ORDER, Module, apart, bring_up, refuse_b
 from deploy.central.processes import (
     REPOSITORY,
     Processes,
-    RunFailed,
-    held,
-    interrupt_on_signals,
+    run_alone,
     stop_on_signals,
     write_private,
 )
@@ -46,21 +44,15 @@ def main() -> int:
     parser.add_argument("--stack", type=Path, help="folder of the servers; else that of make stack")
     chosen = parser.parse_args()
     folder = (chosen.folder or _home(chosen.profile)).resolve()
-    interrupt_on_signals()
-    try:
-        with held(folder, "central"), contextlib.ExitStack() as cleanup:
-            processes = Processes(folder)
-            processes.end_leftovers()
-            refuse_busy(chosen.profile, chosen.port)
+
+    def serve(processes: Processes) -> None:
+        refuse_busy(chosen.profile, chosen.port)
+        with contextlib.ExitStack() as cleanup:
             running = cleanup.enter_context(servers(chosen.profile, chosen.stack, processes.stop))
             cleanup.callback(processes.end, STOP_ORDER)
             _run(processes, chosen.profile, chosen.port, running)
-    except RunFailed as error:
-        print(f"up: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        pass
-    return 0
+
+    return run_alone(folder, "central", serve)
 
 
 def _home(profile: str) -> Path:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +20,7 @@ from deploy.central.modules import STOP_ORDER, Module, apart, bring_up, refuse_b
 from deploy.central.processes import (
     Command,
     Processes,
-    RunFailed,
-    held,
-    interrupt_on_signals,
+    run_alone,
     stop_on_signals,
     write_private,
 )
@@ -86,22 +83,15 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the data is kept")
     chosen = parser.parse_args()
     folder: Path = (chosen.folder or _home(chosen.profile)).resolve()
-    interrupt_on_signals()
-    try:
-        with held(folder, "a demo"):
-            processes = Processes(folder)
-            processes.end_leftovers()
-            if chosen.reset:
-                _reset(folder)
-            else:
-                refuse_busy(chosen.profile, chosen.port)
-                _serve(processes, chosen.profile, chosen.port)
-    except RunFailed as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        pass
-    return 0
+
+    def work(processes: Processes) -> None:
+        if chosen.reset:
+            _reset(folder)
+        else:
+            refuse_busy(chosen.profile, chosen.port)
+            _serve(processes, chosen.profile, chosen.port)
+
+    return run_alone(folder, "demo", work)
 
 
 def _home(profile: str) -> Path:

@@ -18,9 +18,8 @@ from central.messaging.reading_batch import ReadingBatchCoding
 from central.messaging.records import ReadingRecord, RecordCodec, RecordInvalid
 from central.messaging.registry import FileRegistry
 from shared.columns import Columns
+from tests.unit.avro_kit import ARRAY, assert_read_between, assert_same, by_fastavro
 
-CODING = FileRegistry.load().newest("reading_batch").coding
-ARRAY = next(field["type"] for field in CODING["fields"] if field["name"] == "readings")
 CODEC = RecordCodec()
 HEAD = b"\x00" + FileRegistry.load().newest("reading_batch").id.to_bytes(4, "big")
 NAMES = b"\x02\x04\x06\x08"
@@ -57,30 +56,6 @@ def columns_of(rows: list[Row]) -> Columns:
     )
 
 
-def by_fastavro(columns: Columns) -> bytes:
-    rows = zip(
-        columns.series.tolist(),
-        columns.observed_at.tolist(),
-        columns.value.tolist(),
-        columns.quality.tolist(),
-        strict=True,
-    )
-    out = io.BytesIO()
-    names = ("point_id", "observed_at", "value", "quality")
-    fastavro.schemaless_writer(out, ARRAY, [dict(zip(names, row, strict=True)) for row in rows])
-    return out.getvalue()
-
-
-def assert_same(left: Columns, right: Columns) -> None:
-    for one, other in zip(parts_of(left), parts_of(right), strict=True):
-        assert one.dtype == other.dtype
-        assert one.tobytes() == other.tobytes()
-
-
-def parts_of(columns: Columns) -> tuple[np.ndarray[Any, Any], ...]:
-    return columns.series, columns.observed_at, columns.value, columns.quality
-
-
 def integer(number: int) -> bytes:
     """Write an integer as the specification says, one byte after the other."""
     folded = (number << 1) ^ (number >> 63)
@@ -111,14 +86,7 @@ def test_the_bytes_are_fastavros(rows: list[Row]) -> None:
 def test_what_fastavro_wrote_is_read_to_its_end_and_no_further(
     rows: list[Row], before: bytes, after: bytes
 ) -> None:
-    columns = columns_of(rows)
-    array = by_fastavro(columns)
-
-    found = avro_readings.decode(before + array + after, len(before), fewest=1)
-
-    assert found is not None
-    assert_same(found[0], columns)
-    assert found[1] == len(before) + len(array)
+    assert_read_between(columns_of(rows), before, after)
 
 
 @pytest.mark.parametrize("count", [32, 96, 999, 1000, 1001, 3000])

@@ -1,9 +1,7 @@
 """Readings of equal widths are read as tables, and what is between the tables is found too."""
 
-import io
 from typing import Any
 
-import fastavro
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,11 +9,9 @@ from hypothesis import strategies as st
 
 from central.messaging import avro_readings
 from central.messaging.avro_tables import FEWEST, PORTION, read_table
-from central.messaging.registry import FileRegistry
 from shared.columns import Columns
+from tests.unit.avro_kit import assert_read_between, by_fastavro
 
-CODING = FileRegistry.load().newest("reading_batch").coding
-ARRAY = next(field["type"] for field in CODING["fields"] if field["name"] == "readings")
 Run = tuple[int, int, int, int]
 """Readings, and how many bits their point, time and quality have."""
 RUNS = st.lists(
@@ -45,42 +41,16 @@ def columns_of(runs: list[Run]) -> Columns:
     return Columns.of(series, times, values, qualities)
 
 
-def array_of(columns: Columns) -> bytes:
-    names = ("point_id", "observed_at", "value", "quality")
-    rows = zip(
-        columns.series.tolist(),
-        columns.observed_at.tolist(),
-        columns.value.tolist(),
-        columns.quality.tolist(),
-        strict=True,
-    )
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, ARRAY, [dict(zip(names, row, strict=True)) for row in rows])
-    return out.getvalue()
-
-
-def assert_same(left: Columns, right: Columns) -> None:
-    for name in ("series", "observed_at", "value", "quality"):
-        assert getattr(left, name).tobytes() == getattr(right, name).tobytes()
-
-
 @given(RUNS, st.binary(max_size=9), st.binary(max_size=9))
 def test_tables_and_what_is_between_them_come_back(
     runs: list[Run], before: bytes, after: bytes
 ) -> None:
-    columns = columns_of(runs)
-    array = array_of(columns)
-
-    found = avro_readings.decode(before + array + after, len(before), fewest=1)
-
-    assert found is not None
-    assert_same(found[0], columns)
-    assert found[1] == len(before) + len(array)
+    assert_read_between(columns_of(runs), before, after)
 
 
 @pytest.mark.parametrize("rows", [FEWEST, PORTION - 1, PORTION, PORTION + 1, 3 * PORTION])
 def test_a_table_ends_where_the_widths_change(rows: int) -> None:
-    array = array_of(columns_of([(rows, 12, 50, 0), (FEWEST, 12, 50, 13)]))
+    array = by_fastavro(columns_of([(rows, 12, 50, 0), (FEWEST, 12, 50, 13)]))
 
     found = read_table(array, 2, rows + FEWEST)  # behind the count, which has two bytes
 
@@ -90,13 +60,13 @@ def test_a_table_ends_where_the_widths_change(rows: int) -> None:
 
 
 def test_a_short_table_is_left_to_others() -> None:
-    array = array_of(columns_of([(FEWEST - 1, 12, 50, 0), (FEWEST, 12, 50, 13)]))
+    array = by_fastavro(columns_of([(FEWEST - 1, 12, 50, 0), (FEWEST, 12, 50, 13)]))
 
     assert read_table(array, 2, 2 * FEWEST - 1) is None
 
 
 def test_a_table_that_is_cut_off_ends_before_the_cut() -> None:
-    array = array_of(columns_of([(100, 12, 50, 0)]))
+    array = by_fastavro(columns_of([(100, 12, 50, 0)]))
 
     found = read_table(array[:-10], 2, 100)
 
