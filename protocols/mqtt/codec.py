@@ -51,6 +51,8 @@ class Rows:
     value: list[float] = field(default_factory=list)
     quality: list[int] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
+    untimed: int = 0
+    """How many of them have no time of their message."""
 
     def add(self, series: int, at_us: int, value: float | str, quality: int) -> None:
         """Append one reading."""
@@ -81,6 +83,7 @@ def decode(feeds: Sequence[Feed], payload: bytes, arrival: Arrival, rows: Rows) 
             continue
         value, reason = _scalar(found, feed.type)
         at_us = None if feed.time_steps is None else _time(document, feed)
+        rows.untimed += at_us is None
         rows.add(
             feed.series,
             arrival.at_us if at_us is None else at_us,
@@ -91,6 +94,7 @@ def decode(feeds: Sequence[Feed], payload: bytes, arrival: Arrival, rows: Rows) 
 
 def refuse(feeds: Sequence[Feed], arrival: Arrival, reason: Reason, rows: Rows) -> None:
     """Append a bad reading for every point of a message that is not even looked at."""
+    rows.untimed += len(feeds)
     for feed in feeds:
         rows.add(feed.series, arrival.at_us, math.nan, bad(reason))
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,14 @@ from protocols.mqtt.codec import Arrival, Feed, Rows, decode, refuse
 from protocols.mqtt.connection import Connection, Message
 from protocols.mqtt.options import MAX_IN_FLIGHT, MqttDevice, MqttPoint
 from protocols.mqtt.path import parse
-from protocols.mqtt.window import Verdict, Window, token_of
-from protocols.mqtt.wire import VersionRefused
+from protocols.mqtt.window import Repeats, Verdict, Window, digest_of, token_of
+from protocols.mqtt.wire import Received, VersionRefused
 from shared.clock import Clock, SystemClock
 from shared.columns import Columns
 from shared.errors import LinkLost
 from shared.quality import Reason, bad
+
+TOKENS_KEPT: Final = 20 * MAX_IN_FLIGHT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,8 @@ class MqttDriver:
 
     Every message is QoS 1 and is acknowledged by `Delivery.done`, never before. A message whose
     acknowledgement was lost comes again with the DUP flag; it is recognised by its token (packet
-    id, CRC of topic and payload) among `known`, acknowledged and not yielded.
+    id, CRC of topic and payload) among `known`, acknowledged and not yielded. So is a message that
+    tells its own time and says what an earlier one said, whoever sent it again.
 
     **What `known` must hold**: the tokens of the last `tokens_kept` messages that were committed,
     *including* all that an earlier driver object of this device yielded. One object is one
@@ -62,6 +65,7 @@ class MqttDriver:
         self._clock = clock or SystemClock()
         self._connection: Connection | None = None
         self._window = Window()
+        self._repeats = Repeats(TOKENS_KEPT)
 
     async def __aenter__(self) -> Self:
         """Connect; raises `LinkLost` or `Refused`. Version 5 falls back to 3.1.1 once."""
@@ -124,6 +128,7 @@ class MqttDriver:
         connection = self._connected()
         if connection.is_session_present:  # a new session has nothing to deliver again
             self._window.remember(known)
+        self._repeats.remember(known)
         connection.subscribe(list(plan.feeds))
         while True:
             messages = await connection.receive()
@@ -151,6 +156,7 @@ class MqttDriver:
             denied = Arrival(self._clock.now_us())
             refuse(plan.feeds.get(topic, ()), denied, Reason.ACCESS_DENIED, rows)
         yielded: list[tuple[int, bytes]] = []
+        tokens: list[bytes] = []
         settled: list[int] = []
         for message in messages:
             content = message.content
@@ -158,9 +164,11 @@ class MqttDriver:
                 self._decode(connection, plan, message, rows)
                 continue
             token = token_of(content.packet_id, content.topic, content.payload)
-            verdict = self._window.judge(content.packet_id, token, is_dup=content.is_dup)
+            verdict, untimed = self._judge(content, token), rows.untimed
             if verdict is Verdict.NEW and self._decode(connection, plan, message, rows):
                 yielded.append((content.packet_id, token))
+                has_time = rows.untimed == untimed
+                tokens.append(token + self._note(content) if has_time else token)
             elif verdict is not Verdict.WAITING:
                 self._window.commit(content.packet_id, token)
                 settled.append(content.packet_id)
@@ -168,8 +176,19 @@ class MqttDriver:
             connection.acknowledge(settled)
         if not rows.series:
             return None
-        tokens = tuple(token for _, token in yielded)
-        return Delivery(rows.columns(), tokens, self._done(connection, yielded))
+        return Delivery(rows.columns(), tuple(tokens), self._done(connection, yielded))
+
+    def _judge(self, content: Received, token: bytes) -> Verdict:
+        is_repeat = digest_of(content.topic, content.payload) in self._repeats
+        is_dup = content.is_dup or is_repeat
+        verdict = self._window.judge(content.packet_id, token, is_dup=is_dup)
+        # The first one waits for its own acknowledgement, so this one may have its at once.
+        return Verdict.COMMITTED if verdict is Verdict.NEW and is_repeat else verdict
+
+    def _note(self, content: Received) -> bytes:
+        digest = digest_of(content.topic, content.payload)
+        self._repeats.note(digest)
+        return digest
 
     def _decode(self, connection: Connection, plan: Plan, message: Message, rows: Rows) -> bool:
         """Append what a message says; tells whether it said anything."""
@@ -208,5 +227,5 @@ class MqttDriver:
 def driver_type() -> DriverType:
     """Describe the driver to the registry."""
     return DriverType(
-        "mqtt", MqttDevice, MqttPoint, MqttDriver, pushes=True, tokens_kept=20 * MAX_IN_FLIGHT
+        "mqtt", MqttDevice, MqttPoint, MqttDriver, pushes=True, tokens_kept=TOKENS_KEPT
     )

@@ -1,5 +1,6 @@
 """Which messages wait for their acknowledgement, and which redelivery is already on the disk."""
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterable
@@ -7,6 +8,7 @@ from enum import Enum
 from typing import Final
 
 _TOKEN: Final = struct.Struct(">HI")
+_DIGEST_BYTES: Final = 8
 
 
 class Verdict(Enum):
@@ -24,6 +26,44 @@ def token_of(packet_id: int, topic: str, payload: bytes) -> bytes:
     return _TOKEN.pack(packet_id, zlib.crc32(payload, zlib.crc32(topic.encode())))
 
 
+def digest_of(topic: str, payload: bytes) -> bytes:
+    """Name what a message says in 8 bytes."""
+    said = topic.encode() + b"\0" + payload  # no topic has a NUL
+    return hashlib.blake2b(said, digest_size=_DIGEST_BYTES).digest()
+
+
+class Repeats:
+    """Recognises messages that tell their own time when they are published again.
+
+    A device that has no acknowledgement from its broker publishes again, and the broker hands that
+    on as a new message. Who tells its own time says the same only of the same moment. The newest
+    `most` are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[bytes, None] = {}
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._known
+
+    def __len__(self) -> int:
+        """Count what is kept."""
+        return len(self._known)
+
+    def remember(self, tokens: Iterable[bytes]) -> None:
+        """Take over what was committed earlier, oldest first: tokens that have a digest."""
+        for token in tokens:
+            if len(token) == _TOKEN.size + _DIGEST_BYTES:
+                self.note(token[_TOKEN.size :])
+
+    def note(self, digest: bytes) -> None:
+        """Keep what a message said."""
+        self._known[digest] = None
+        if len(self._known) > self._most:
+            del self._known[next(iter(self._known))]
+
+
 class Window:
     """Judges messages by packet id, token and DUP flag. One entry a packet id: it cannot grow."""
 
@@ -38,8 +78,8 @@ class Window:
     def remember(self, tokens: Iterable[bytes]) -> None:
         """Take over tokens that were committed earlier, oldest first."""
         for token in tokens:
-            if len(token) == _TOKEN.size:
-                self._committed[_TOKEN.unpack(token)[0]] = token
+            if len(token) in {_TOKEN.size, _TOKEN.size + _DIGEST_BYTES}:
+                self._committed[_TOKEN.unpack_from(token)[0]] = token[: _TOKEN.size]
 
     def judge(self, packet_id: int, token: bytes, *, is_dup: bool) -> Verdict:
         """Say what a message is; a new one waits from now on.

@@ -136,6 +136,58 @@ async def test_an_equal_new_message_is_not_taken_for_a_redelivery(home: Home) ->
         await again.until_seen(0, 7.0)
 
 
+def timed(value: int) -> str:
+    return f'{{"v": {value}, "at": {1_700_000_000_000 + value}}}'
+
+
+async def test_what_a_device_publishes_again_is_told_by_its_own_time(broker: Mosquitto) -> None:
+    home = Home(broker)
+    home.points = [_point(path="v", time_path="at")]
+    await home.establish()
+    await home.publish(timed(1), timed(2), timed(1), timed(3))
+    async with home.inbox() as inbox:
+        await inbox.until_seen(0, 3.0)
+    assert inbox.values(0) == [1.0, 2.0, 3.0]
+    assert {len(token) for token in inbox.tokens()} == {14}
+
+    await home.publish(timed(2), timed(4))
+    async with home.inbox(known=inbox.tokens()) as again:
+        await again.until_seen(0, 4.0)
+    assert again.values(0) == [4.0]
+
+    async with home.inbox() as later:  # all were acknowledged
+        await home.publish(timed(5))
+        await later.until_seen(0, 5.0)
+    assert later.values(0) == [5.0]
+
+
+async def test_a_repeat_of_what_waits_leaves_the_first_one_its_acknowledgement(
+    broker: Mosquitto,
+) -> None:
+    home = Home(broker)
+    home.points = [_point(path="v", time_path="at")]
+    await home.establish()
+    await home.publish(timed(1), timed(1), timed(2))
+    async with home.inbox(done=False) as inbox:
+        await inbox.until_seen(0, 2.0)
+    assert inbox.values(0) == [1.0, 2.0]
+
+    async with home.inbox() as again:  # nothing was committed: both come again, once
+        await again.until_seen(0, 2.0)
+    assert again.values(0) == [1.0, 2.0]
+
+
+async def test_what_tells_no_time_may_be_said_twice(broker: Mosquitto) -> None:
+    home = Home(broker)
+    home.points = [_point(path="v", time_path="at")]
+    await home.establish()
+    await home.publish('{"v": 1}', '{"v": 1}', '{"v": 2}')
+    async with home.inbox() as inbox:
+        await inbox.until_seen(0, 2.0)
+    assert inbox.values(0) == [1.0, 1.0, 2.0]
+    assert {len(token) for token in inbox.tokens()} == {6}
+
+
 async def test_done_from_another_thread_acknowledges(home: Home) -> None:
     await home.publish("1")
     async with home.inbox(done=False) as inbox:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.mqtt.window import Verdict, Window, token_of
+from protocols.mqtt.window import Repeats, Verdict, Window, digest_of, token_of
 
 
 def test_a_token_names_packet_topic_and_payload() -> None:
@@ -89,3 +89,29 @@ def test_nothing_is_dropped_that_was_not_seen_before(
         seen.add(token)
         if commits:
             window.commit(packet_id, token)
+
+
+def test_a_digest_names_topic_and_payload() -> None:
+    digest = digest_of("a", b"1")
+    assert len(digest) == 8
+    assert len({digest, digest_of("a1", b""), digest_of("a", b"2"), digest_of("b", b"1")}) == 4
+
+
+def test_what_was_said_is_known_again_from_tokens_that_have_it() -> None:
+    repeats, window = Repeats(10), Window()
+    digest, token = digest_of("a", b"1"), token_of(1, "a", b"1")
+    repeats.remember([token, token + digest, b"of another release"])
+    window.remember([token + digest])
+    assert digest in repeats
+    assert len(repeats) == 1
+    assert window.judge(1, token, is_dup=True) is Verdict.COMMITTED
+
+
+def test_only_the_newest_are_known() -> None:
+    repeats = Repeats(2)
+    first, second, third = (digest_of("a", payload) for payload in (b"1", b"2", b"3"))
+    for digest in (first, second, second, third):
+        repeats.note(digest)
+    assert first not in repeats
+    assert second in repeats
+    assert third in repeats
