@@ -34,7 +34,9 @@ async def width_of(rig: Rig) -> timedelta | None:
 
 async def set_width(rig: Rig, width: timedelta) -> None:
     async with rig.database.owner.transaction() as owner:
-        await owner.fetchval("SELECT set_chunk_time_interval('p_demo.readings', $1::interval)", width)
+        await owner.fetchval(
+            "SELECT set_chunk_time_interval('p_demo.readings', $1::interval)", width
+        )
 
 
 async def tune(rig: Rig, now: datetime) -> timedelta:
