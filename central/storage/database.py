@@ -26,6 +26,17 @@ Connection = Any
 ACQUIRE_S: Final = 10.0
 COMMAND_S: Final = 60.0
 CONNECT_S: Final = 10.0
+SILENT_S: Final = 30.0
+"""How long a client may be silent within a transaction until the server undoes it.
+
+A process that hangs would else keep its locks, and those who wait for them, for ever.
+"""
+_DEAD_PEER: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+"""A machine that lost its power does not say so: the server asks, and lets go of its locks."""
 
 
 class DatabaseAway(SpineError):
@@ -69,6 +80,7 @@ _AWAY: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
 
@@ -124,11 +136,15 @@ class Pool:
             return await self._inner.fetchval(query, *arguments)
 
     @asynccontextmanager
-    async def session(self, name: str) -> AsyncGenerator[Connection]:
-        """Open a connection of its own beside the pool, for what lives as long as a session."""
+    async def session(self, name: str, silent_s: float = 0.0) -> AsyncGenerator[Connection]:
+        """Open a connection of its own beside the pool, for what lives as long as a session.
+
+        The server ends it, and with it its locks, when nothing is asked for `silent_s` (0: never).
+        """
+        settings = {**_DEAD_PEER, "idle_session_timeout": _ms(silent_s)}
         with our_errors():
             connection = await asyncpg.connect(
-                self._dsn, timeout=CONNECT_S, server_settings={"application_name": name}
+                self._dsn, timeout=CONNECT_S, server_settings={"application_name": name, **settings}
             )
             try:
                 yield connection
@@ -144,7 +160,11 @@ class Pool:
 
 @asynccontextmanager
 async def open_pool(dsn: str, name: str = "spine", size: int = 8) -> AsyncIterator[Pool]:
-    """Make a pool of at most `size` connections; it connects when first used, not here."""
+    """Make a pool of at most `size` connections; it connects when first used, not here.
+
+    The server undoes a transaction in which nothing is asked for 30 s.
+    """
+    settings = {**_DEAD_PEER, "idle_in_transaction_session_timeout": _ms(SILENT_S)}
     inner = asyncpg.create_pool(
         dsn,
         min_size=0,
@@ -152,7 +172,7 @@ async def open_pool(dsn: str, name: str = "spine", size: int = 8) -> AsyncIterat
         timeout=CONNECT_S,
         command_timeout=COMMAND_S,
         max_inactive_connection_lifetime=300.0,
-        server_settings={"application_name": name},
+        server_settings={"application_name": name, **settings},
         reset=_keep,
     )
     with our_errors():
@@ -213,6 +233,10 @@ async def copy_rows(
 def schema_of(slug: str) -> str:
     """Name the schema of a project, which is also the name of its role."""
     return f"p_{slug}"
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1_000))
 
 
 async def _keep(_connection: Any) -> None:

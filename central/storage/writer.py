@@ -15,6 +15,8 @@ from shared.backoff import Backoff
 from shared.errors import SpineError
 
 LOOK_S: Final = 2.0
+LEASE_S: Final = 20.0
+"""How long a process may hang until another takes its leases; each look renews them."""
 _log = logs.get("writer")
 
 
@@ -37,12 +39,16 @@ async def run_writers(
     """Write every project whose lease is free until cancelled; new projects within seconds.
 
     A lease is an advisory lock of one session: when this process dies, however, its leases are free
-    at once. When the session is lost all writers stop and leases are taken anew.
+    at once, and after 20 s when it hangs. When the session is lost all writers stop and leases are
+    taken anew. Until it notices, a process that hung writes nothing: it is fenced.
     """
     backoff = Backoff()
     while True:
         try:
-            async with pool.session("spine-leases") as session, asyncio.TaskGroup() as group:
+            async with (
+                pool.session("spine-leases", LEASE_S) as session,
+                asyncio.TaskGroup() as group,
+            ):
                 writing: set[str] = set()
                 while True:
                     for project in await _take_leases(pool, session, writing):
