@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from central.messaging.avro_readings import FEWEST_WRITTEN
 from central.messaging.reading_batch import ReadingBatchCoding
 from central.messaging.registry import FileRegistry, Schema, SchemaIds
+from shared.clock import EARLIEST_US, LATEST_US
 from shared.columns import Columns
 from shared.errors import SpineError
 
@@ -268,6 +269,8 @@ def _dead_fields(record: DeadRecord) -> dict[str, Any]:
 
 
 def _named(fields: dict[str, Any]) -> tuple[int, int, int, int]:
+    if not EARLIEST_US <= fields["received_at"] <= LATEST_US:
+        raise RecordInvalid("received_at lies outside the years 1 to 9999")
     return fields["gateway"], fields["epoch"], fields["seq"], fields["received_at"]
 
 
@@ -300,6 +303,8 @@ def _to_events(fields: dict[str, Any]) -> EventRecord:
         ]
     except msgpack.exceptions.UnpackException as error:
         raise RecordInvalid(f"an event is not msgpack: {error}") from error
+    if not all(isinstance(event, dict) for event in events):
+        raise RecordInvalid("an event is no map")
     return EventRecord(*_named(fields), fields["count"], events)
 
 

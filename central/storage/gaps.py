@@ -39,11 +39,11 @@ class Gap:
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> "Gap | None":
         """Read an event; None if it is not a gap that can be kept as one."""
-        if event.get("event") != "gap":
+        if event.get("event") != "gap" or not isinstance(event.get("id"), bytes):
             return None
         try:
             return cls(
-                bytes(event["id"]),
+                event["id"],
                 str(event["cause"]),
                 str(event["reason"]),
                 _ranges(event["points"]),

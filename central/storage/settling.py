@@ -6,8 +6,7 @@ The caller has moved the log position in the same transaction before, and commit
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgpack
 import numpy as np
@@ -21,11 +20,9 @@ from central.storage.latest import keep_latest
 from central.storage.quarantine import keep_quarantined, storable
 from central.storage.readings import write_readings
 from central.storage.settled import EpochKey, Settling, add_settled, lock_settled
-from shared.clock import from_datetime, to_datetime
+from shared.clock import EARLIEST_US, LATEST_US, to_datetime
 from shared.model import Kind
 
-FIRST_US: Final = from_datetime(datetime.min.replace(tzinfo=UTC))
-LAST_US: Final = from_datetime(datetime.max.replace(tzinfo=UTC))
 R = TypeVar("R", ReadingRecord, EventRecord, DeadRecord)
 
 
@@ -120,7 +117,7 @@ async def _settle_readings(work: _Work, records: list[ReadingRecord]) -> None:
 def _refuse_impossible_times(rows: Rows) -> None:
     """Refuse what could be written and never be read again: no datetime tells it."""
     times = rows.columns.observed_at
-    if len(times) and (times.min() < FIRST_US or times.max() > LAST_US):
+    if len(times) and (times.min() < EARLIEST_US or times.max() > LATEST_US):
         raise DataRefused(
             f"observed_at {times.min()} to {times.max()} µs: outside the years 1 to 9999"
         )

@@ -6,7 +6,7 @@ writes; it skips what is settled, so any repetition and any order end the same.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from central.messaging.log import PARTITION, Log, LogAway, Position
@@ -87,7 +87,7 @@ class TopicWriter:
         self._metrics = metrics
         self._clock: Clock = SystemClock()
         self._position: Position | None = None
-        self._trimmed = 0
+        self._trimmed: Position | None = None
 
     async def run(self) -> None:
         """Write until cancelled; an outage is logged once, waited out and its end logged."""
@@ -153,7 +153,7 @@ class TopicWriter:
             await self._commit(log_id, taken)
         except DataRefused as error:
             if len(taken) == 1:
-                await self._quarantine(log_id, taken[0], str(error))
+                await self._put_aside(log_id, taken[0], str(error))
                 return
             middle = len(taken) // 2
             await self._write(log_id, taken[:middle])
@@ -172,10 +172,24 @@ class TopicWriter:
         self._position = new
         self._note_written(batches, outcome, self._clock.monotonic_s() - started)
 
-    async def _quarantine(self, log_id: str, taken: Taken, detail: str) -> None:
-        batch = taken.batch
-        if batch is None or isinstance(batch, DeadRecord):
-            raise DatabaseRefused(f"the quarantine itself was refused: {detail}")
+    async def _put_aside(self, log_id: str, taken: Taken, detail: str) -> None:
+        """Keep a refused batch in quarantine; where that is refused too, its record as it is."""
+        if taken.batch is None:
+            raise DatabaseRefused(f"a dead letter itself was refused: {detail}")
+        if not isinstance(taken.batch, DeadRecord):
+            try:
+                await self._quarantine(log_id, taken, taken.batch, detail)
+            except DataRefused as error:
+                detail = str(error)
+            else:
+                return
+        _log.error("the database refused a quarantined batch", topic=self._topic, detail=detail)
+        await self._commit(log_id, [Taken(taken.record, None, detail)])
+
+    async def _quarantine(
+        self, log_id: str, taken: Taken, batch: ReadingRecord | EventRecord, detail: str
+    ) -> None:
+        await self._commit(log_id, [Taken(taken.record, _refused(batch, taken, detail))])
         _log.warning(
             "the database refused a batch; it is in quarantine",
             project=self._project,
@@ -184,13 +198,12 @@ class TopicWriter:
             seq=batch.seq,
             detail=detail,
         )
-        await self._commit(log_id, [Taken(taken.record, _refused(batch, taken, detail))])
 
     async def _trim(self) -> None:
         position = self._position
-        if position is not None and position.offset - self._trimmed > 2 * KEEP_RECORDS:
-            below = position.offset - KEEP_RECORDS
-            await self._from.trim(self._topic, PARTITION, below)
+        if position is not None and position.waiting(self._trimmed) > 2 * KEEP_RECORDS:
+            below = replace(position, offset=position.offset - KEEP_RECORDS)
+            await self._from.trim(self._topic, PARTITION, below.offset)
             self._trimmed = below
 
     def _note_written(self, batches: list[LogRecord], outcome: Outcome, seconds: float) -> None:

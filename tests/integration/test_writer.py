@@ -217,6 +217,38 @@ async def test_a_batch_that_the_database_refuses_is_found_and_quarantined(
     assert kept == [(1, "database_refused", 2, "readings")]
 
 
+@pytest.mark.parametrize("kind", ["readings", "dead"])
+async def test_a_record_that_not_even_quarantine_takes_stops_nothing(rig: Rig, kind: str) -> None:
+    last = 2**63 - 1  # a range that ends here has no end in a multirange
+    poison = readings([(1, T0, 1.0, 0)], seq=last)
+    dead = DeadRecord(1, 7, last, T0, 12, "readings", "truncated", "", b"", b"xx")
+    await rig.publish(poison if kind == "readings" else dead, kind)
+    await rig.publish(readings([(1, T0 + 1, 2.0, 0)], seq=0), kind)
+
+    await rig.write(kind)
+
+    assert (await rig.settled()).seqs == ((0, 0),)
+    letters = await rig.fetch("SELECT topic, log_offset FROM dead_letters")
+    assert letters == [(f"spine.demo.{kind}", 0)]
+
+
+async def test_a_log_in_a_new_life_is_trimmed_from_its_start(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_writer, "KEEP_RECORDS", 2)
+    writer = rig.writer()
+    await writer.load()
+    for life in range(2):
+        for at in range(20 - 10 * life):
+            await rig.publish_rows([(1, T0 + 100 * life + at, 1.0, 0)])
+            await writer.step(wait_s=0)
+        if life == 0:
+            await rig.log.wipe()
+
+    first = (await rig.log.read(topic("demo", "readings"), 0, None, 1, 0))[0]
+    assert 0 < first.offset <= 8
+
+
 async def test_dead_batches_are_kept_and_settled(rig: Rig) -> None:
     dead = DeadRecord(1, 7, 3, T0, 12, "readings", "truncated", "ends\x00early", b"h" * 32, b"xx")
     await rig.publish(dead, "dead")

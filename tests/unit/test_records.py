@@ -1,8 +1,11 @@
 """Records of the log: Avro in the Confluent wire format, bit-exact, and safe to read."""
 
+import io
 import math
 from typing import Any
 
+import fastavro
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -129,6 +132,26 @@ def test_a_text_without_its_reading_is_invalid() -> None:
     )
 
     with pytest.raises(RecordInvalid, match="texts for rows"):
+        CODEC.decode(value)
+
+
+@pytest.mark.parametrize("event", [[1], 5, None, "gap"])
+def test_an_event_that_is_no_map_is_invalid(event: Any) -> None:
+    schema = REGISTRY.newest("event_batch")
+    out = io.BytesIO()
+    body = {"event": "gap", "body": msgpack.packb(event)}
+    named = {"gateway": 1, "epoch": 2, "seq": 3, "received_at": 4, "count": 1}
+    fastavro.schemaless_writer(out, schema.coding, {**named, "events": [body]})
+
+    with pytest.raises(RecordInvalid, match="an event is no map"):
+        CODEC.decode(b"\x00" + schema.id.to_bytes(4, "big") + out.getvalue())
+
+
+@pytest.mark.parametrize("at", [-(2**63), 2**63 - 1])
+def test_a_time_of_receipt_that_no_calendar_has_is_invalid(at: int) -> None:
+    value = CODEC.encode(ReadingRecord(1, 2, 3, at, Columns.empty()))
+
+    with pytest.raises(RecordInvalid, match="received_at"):
         CODEC.decode(value)
 
 
