@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from central.storage.collapse import collapse
 from central.storage.dirty import MINUTE_US, marks_of
-from central.storage.settling import FIRST_US, LAST_US
+from shared.clock import EARLIEST_US, LATEST_US
 from shared.columns import Columns
 
 POINTS = st.one_of(st.integers(1, 600), st.integers(-(2**31), 2**31 - 1))
-TIMES = st.one_of(st.integers(-(10**9), 10**9), st.integers(FIRST_US, LAST_US))
+TIMES = st.one_of(st.integers(-(10**9), 10**9), st.integers(EARLIEST_US, LATEST_US))
 
 
 @given(st.lists(st.tuples(POINTS, TIMES), min_size=1, max_size=60))
