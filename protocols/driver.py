@@ -5,15 +5,15 @@ that once for all. Building a driver does no I/O. Errors are `shared.errors.Opti
 `LinkLost` and `Refused`, nothing else.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel
 
 from shared.columns import Columns
-from shared.model import Point
+from shared.model import Point, PointType
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,108 @@ class Subscribing(Protocol):
         ...
 
 
+@runtime_checkable
+class Writing(Protocol):
+    """A driver that can write."""
+
+    async def write(
+        self, source: PointSource, value: float | str | None, priority: int = 16
+    ) -> None:
+        """Write one value, in the unit in which the point is read; a boolean is 0 or 1.
+
+        `priority` is 1 (life safety) to 16 (lowest), and matters where the device itself keeps a
+        priority array. `None` gives the point back to the device there; elsewhere it is
+        `OptionsWrong`. Raises `OptionsWrong` if the point cannot be written or the value does not
+        fit it, `Refused` if the device says no, `LinkLost` if nobody can say whether it was
+        written. Writes once: it never tries again.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Something a device has: a folder to look into, a thing that can be a point, or both.
+
+    `id` is what `browse` takes as `parent`; `source` are the point options that read it, None where
+    it cannot be a point; `key` is a proposal; `value` is what it holds now, as text, if known.
+    """
+
+    id: str
+    name: str
+    has_children: bool = False
+    source: Mapping[str, Any] | None = None
+    key: str = ""
+    unit: str = ""
+    type: PointType = PointType.NUMBER
+    is_writable: bool = False
+    value: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of what was asked for; `cursor` asks for the next part, empty at the end."""
+
+    nodes: tuple[Node, ...]
+    cursor: str = ""
+
+
+@runtime_checkable
+class Browsing(Protocol):
+    """A driver whose device tells what it has."""
+
+    async def browse(self, parent: str = "", cursor: str = "", limit: int = 200) -> Page:
+        """List what lies below `parent` (empty: the top), at most `limit` at once.
+
+        Raises `OptionsWrong` for a parent or cursor that does not exist, `Refused`, `LinkLost`.
+        """
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A driver that can say step by step why a device does not answer."""
+
+    async def reach(self) -> str:
+        """Before the connection is opened: see whether somebody listens at the address.
+
+        Tells what was reached (`10.0.0.7:502`); raises `LinkLost` saying what to look at.
+        """
+        ...
+
+    async def identify(self) -> Mapping[str, str]:
+        """On an open connection: who the device says it is.
+
+        Keys are `vendor`, `model`, `serial`, `version`, `name` as far as they are known; empty if
+        the device does not tell. Raises `Refused` or `LinkLost`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A device that discovery found: a title, the device options that reach it, and facts."""
+
+    title: str
+    options: Mapping[str, Any]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+Discover = Callable[[Any, Callable[[float], None]], AsyncIterator[Found]]
+"""Look for devices: discovery options, and a callback for the progress from 0 to 1.
+
+Bounded in time and requests by its options, cancellable at every moment, and never retries.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class DriverType:
-    """One protocol: its name, the models of its options, and how a driver is made of them."""
+    """One protocol: its name, the models of its options, and how a driver is made of them.
+
+    `address` tells what must not be configured twice: two devices of one driver with the same
+    address are one device. `discover` and `discover_options` come together. `releases` says whether
+    writing None gives a point back to the device.
+    """
 
     name: str
     device_options: type[BaseModel]
@@ -95,3 +194,8 @@ class DriverType:
     make: Callable[[Any], Driver]
     pushes: bool = False
     tokens_kept: int = 0
+    title: str = ""
+    address: Callable[[Any], str] | None = None
+    discover: Discover | None = None
+    discover_options: type[BaseModel] | None = None
+    releases: bool = False

@@ -1,0 +1,1 @@
+"""The BACnet/IP driver."""
