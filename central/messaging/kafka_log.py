@@ -14,8 +14,15 @@ from typing import Final, TypeVar
 from central.messaging import kafka_requests as requests
 from central.messaging import kafka_topics as topics
 from central.messaging.kafka_brokers import PATIENCE_S, Brokers, KafkaPlace, Use, patience
-from central.messaging.kafka_records import pack, unpack
-from central.messaging.log import PARTITION, LogAway, OffsetOutOfRange, Position, Record
+from central.messaging.kafka_records import behind, pack, unpack
+from central.messaging.log import (
+    PARTITION,
+    LogAway,
+    OffsetOutOfRange,
+    Position,
+    Record,
+    RecordTooLarge,
+)
 from shared.errors import SpineError
 
 __all__ = ["KafkaLog", "KafkaPlace", "open_kafka_log"]
@@ -89,11 +96,12 @@ class KafkaLog:
         deadline = asyncio.get_running_loop().time() + wait_s
         while True:
             left_s = max(0.0, deadline - asyncio.get_running_loop().time())
-            records = await self._read(
+            records, following = await self._read(
                 topic, partition, offset, limit_bytes, min(left_s, LONGEST_WAIT_S)
             )
-            if records or left_s <= LONGEST_WAIT_S:
+            if records or (following is None and left_s <= LONGEST_WAIT_S):
                 return records
+            offset = offset if following is None else following
 
     async def log_id(self, topic: str) -> str:
         """Tell the life of a topic, as a broker knows it now: it is asked every time."""
@@ -137,16 +145,26 @@ class KafkaLog:
     async def _write_all(self, topic: str, queue: _Queue) -> None:
         while together := _take(queue.waiting):
             try:
-                first = await self._write(topic, together)
+                await self._write_together(topic, together)
             except SpineError as error:
-                _fail(together, error)
+                # Those behind them would each wait as long for the same answer.
+                _fail((*together, *queue.waiting), error)
             except asyncio.CancelledError:
                 _fail(together, LogAway(_CLOSED))
                 raise
             except Exception as error:  # noqa: BLE001 -- a task root: raised by the appends
                 _fail(together, error)
-            else:
-                _tell(together, first)
+
+    async def _write_together(self, topic: str, together: list[_Waiting]) -> None:
+        """Write one batch; where that is more than the topic takes, each record by itself."""
+        try:
+            _tell(together, await self._write(topic, together))
+        except RecordTooLarge as error:
+            if len(together) == 1:
+                _fail(together, error)
+                return
+            for item in together:
+                await self._write_together(topic, [item])
 
     async def _write(self, topic: str, together: list[_Waiting]) -> Position:
         items = [(item.key, item.value) for item in together]
@@ -161,7 +179,9 @@ class KafkaLog:
 
     async def _read(
         self, topic: str, partition: int, offset: int | None, limit_bytes: int, wait_s: float
-    ) -> list[Record]:
+    ) -> tuple[list[Record], int | None]:
+        """Read once; behind batches without a record for us, tell where to go on."""
+
         async def fetch(found: requests.Topic) -> tuple[int, bytes]:
             start = offset
             if start is None:
@@ -178,9 +198,10 @@ class KafkaLog:
             if offset is None:
                 raise LogAway(f"{topic}: trimmed while its start was looked for") from error
             raise
-        return await _aside(
+        records = await _aside(
             len(packed), lambda: unpack(topic, partition, packed, start, limit_bytes)
         )
+        return records, None if records else behind(packed)
 
 
 @asynccontextmanager

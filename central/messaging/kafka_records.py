@@ -61,6 +61,17 @@ def unpack(
     return records
 
 
+def behind(packed: bytes) -> int | None:
+    """Tell the offset that follows the last whole batch; None where there is none.
+
+    Batches may have no record to read: marks of transactions, and what compaction took out.
+    """
+    batches, offset = MemoryRecords(packed), None
+    while batches.has_next():
+        offset = int(batches.next_batch().next_offset)
+    return offset
+
+
 def _records(topic: str, packed: bytes) -> Iterator[Any]:
     batches = MemoryRecords(packed)
     while batches.has_next():

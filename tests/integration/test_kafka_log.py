@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -18,10 +19,12 @@ from central.messaging import (
     LogAway,
     OffsetOutOfRange,
     Record,
+    RecordTooLarge,
     TopicUnknown,
     create_topics,
+    kafka_log,
 )
-from central.messaging.kafka_log import KafkaLog, KafkaPlace, open_kafka_log
+from central.messaging.kafka_log import TOGETHER_BYTES, KafkaLog, KafkaPlace, open_kafka_log
 from deploy.central.native.launcher import Launcher
 from tests.contract.log_suite import LIMIT, TOPIC, read_all
 from tests.servers.stack import started, temporary_stack
@@ -205,6 +208,53 @@ async def test_a_broker_that_hangs_is_told_as_away_in_bounded_time(
     await insist(lambda: log.append(TOPIC, b"gw", b"3"))
     # The second was on its way: it may have come, and late.
     assert {b"1", b"3"} <= set(values(await read_all(log))) <= {b"1", b"2", b"3"}
+
+
+async def test_all_who_wait_behind_an_append_are_told_with_it(
+    broker: Broker, log: KafkaLog
+) -> None:
+    await log.append(TOPIC, b"gw", b"1")
+    large = bytes(TOGETHER_BYTES)
+    async with broker.hanging(), asyncio.timeout(DEADLINE_S):
+        calls = [log.append(TOPIC, b"gw", large) for _ in range(12)]
+        told = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(each) for each in told] == [LogAway] * 12
+
+
+async def test_records_that_are_too_large_together_are_written_one_by_one(
+    broker: Broker, log: KafkaLog
+) -> None:
+    await asyncio.to_thread(_set, broker.place.bootstrap, TOPIC, {"max.message.bytes": "20000"})
+    sizes = [10, *[15_000] * 8, 25_000, 10]
+
+    async with asyncio.timeout(DEADLINE_S):
+        calls = [log.append(TOPIC, b"gw", bytes(size)) for size in sizes]
+        told = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [isinstance(each, RecordTooLarge) for each in told] == [size > 20_000 for size in sizes]
+    assert [len(value) for value in values(await read_all(log))] == [10, *[15_000] * 8, 10]
+
+
+async def test_marks_of_transactions_are_passed_over(
+    broker: Broker, log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_log, "LONGEST_WAIT_S", DEADLINE_S)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=broker.place.bootstrap, transactional_id="of another"
+    )
+    async with asyncio.timeout(DEADLINE_S), producer:
+        for value in (b"1", b"2"):
+            async with producer.transaction():
+                await producer.send_and_wait(TOPIC, value)
+        mark = (await log.read(TOPIC, 0, None, LIMIT, 0))[-1].offset + 1
+
+        assert not await log.read(TOPIC, 0, mark, LIMIT, 0)
+        reading = asyncio.create_task(log.read(TOPIC, 0, mark, LIMIT, DEADLINE_S))
+        for _ in range(10):
+            await log.log_id(TOPIC)
+        await log.append(TOPIC, b"gw", b"3")
+        assert values(list(await reading)) == [b"3"]
 
 
 async def test_a_lost_disk_is_another_life(broker: Broker, log: KafkaLog, other: KafkaLog) -> None:
@@ -392,3 +442,11 @@ def _settings(bootstrap: str, topic: str) -> dict[str, str]:
     finally:
         client.close()
     return {name: str(told["value"]) for name, told in answer["topic"][topic].items()}
+
+
+def _set(bootstrap: str, topic: str, settings: dict[str, str]) -> None:
+    client = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+    finally:
+        client.close()

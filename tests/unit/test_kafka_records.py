@@ -5,7 +5,7 @@ import random
 import pytest
 
 from central.messaging import LogAway, RecordTooLarge
-from central.messaging.kafka_records import LARGE_BYTES, MAX_MESSAGE_BYTES, pack, unpack
+from central.messaging.kafka_records import LARGE_BYTES, MAX_MESSAGE_BYTES, behind, pack, unpack
 from central.messaging.log import Record
 
 TOPIC = "spine.demo.readings"
@@ -49,6 +49,13 @@ def test_a_batch_that_is_cut_off_is_left_out() -> None:
     for size in range(len(more)):
         assert read(whole + more[:size]) == [(0, b"a")]
     assert read(b"") == []
+
+
+def test_what_follows_whole_batches_is_told() -> None:
+    whole = stored(7, b"a", b"b") + stored(9, b"c")
+    assert behind(whole) == 10
+    assert behind(whole + stored(10, b"d")[:-1]) == 10
+    assert behind(b"") is None
 
 
 def test_a_damaged_batch_is_not_read() -> None:
