@@ -147,7 +147,7 @@ def load(path: Path) -> Template:
     try:
         return Template.model_validate(document)
     except ValidationError as error:
-        raise SettingsError(str(path), explain(error, path, document)) from error
+        raise SettingsError(str(path), list(explain(error, path, document))) from error
 
 
 @cache
