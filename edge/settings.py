@@ -97,7 +97,7 @@ class DeviceSection(Section):
     """One device: one connection of one driver."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_\-.]{1,80}$", description="Name, unique in this file.")
-    driver: str = Field(description="modbus, mqtt or opcua.")
+    driver: str = Field(description="bacnet, modbus, mqtt, opcua, or one of another package.")
     interval_s: float = Field(
         10.0, ge=0.01, le=86_400, description="Time between polls; unused where a device pushes."
     )

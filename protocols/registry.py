@@ -16,7 +16,7 @@ from shared.errors import OptionsWrong
 
 GROUP: Final = "spine.drivers"
 
-_BUILT_IN: Final = ("modbus", "mqtt", "opcua")
+_BUILT_IN: Final = ("bacnet", "modbus", "mqtt", "opcua")
 
 
 def names() -> tuple[str, ...]:
