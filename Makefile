@@ -65,6 +65,9 @@ chaos: .venv/dev  ## Kill and cut for MINUTES=10 with SEED=1, then prove that no
 power-cut: .venv/dev  ## Replay 1,000 power cuts on the outbox
 	$(run) tests/chaos/power_cut.py --cuts 1000 --seed $(SEED)
 
+fuzz: .venv/dev  ## Fuzz every codec for MINUTES=10 each, two at a time
+	SPINE_FUZZ_SECONDS=$$(($(MINUTES) * 60)) $(run) -m pytest tests/fuzz $(ARGS)
+
 lock: .venv/dev  ## Work the lock files out anew from pyproject.toml
 	$(run) -m pip install -q uv
 	deploy/local/lock.sh

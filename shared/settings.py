@@ -85,6 +85,10 @@ def load_yaml(path: Path) -> CommentedMap:
         raise SettingsError(source, [f"{path}:{line}: {error.problem}"]) from error
     except YAMLError as error:
         raise SettingsError(source, [f"{path}:1: is not YAML: {error}"]) from error
+    except (TypeError, ValueError) as error:
+        # ruamel lets Python's own errors out, such as for a map that is used as a key.
+        problem = f"{path}: holds a key or value that cannot be read: {error}"
+        raise SettingsError(source, [problem]) from error
     if not isinstance(document, CommentedMap):
         raise SettingsError(source, [f"{path}:1: must be a map of settings"])
     return document

@@ -125,3 +125,14 @@ def test_a_secret_that_was_given_is_not_repeated(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot be read"):
         load(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("text", ["{a: 1}: 2\n", "a: {[1]: {b: 2}: 3}\n", "a: 2026-13-45\n"])
+def test_keys_and_values_that_yaml_cannot_hold_are_problems(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(text)
+
+    with pytest.raises(SettingsError) as raised:
+        load(path)
+
+    assert raised.value.problems
