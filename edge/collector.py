@@ -7,7 +7,7 @@ intake. A dead device costs its own task a little time and no other device anyth
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -16,16 +16,21 @@ from numpy.typing import NDArray
 
 from edge.holes import GapReason
 from edge.intake import Answer, Intake, Silence
+from edge.report import Shaper
 from edge.settings import Device
 from protocols.driver import Driver, Subscribing
 from shared.backoff import Backoff
 from shared.clock import Clock
+from shared.columns import Columns
 from shared.errors import LinkLost, OptionsWrong, Refused
 from shared.logs import get
 from shared.quality import Reason
 
 REFUSED_S: Final = 60.0
 """A device that answers and says no is asked again this much later."""
+
+REPORT_S: Final = 1.0
+"""How often it is looked what time alone makes due to be reported."""
 
 _log = get("collector")
 
@@ -52,12 +57,14 @@ class DeviceTask:
     state: DeviceState = DeviceState.CONNECTING
     problem: str = ""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    shaper: Shaper = field(init=False)
     _backoff: Backoff = field(init=False)
     _due_s: float = 0.0
     _silent: bool = False
     _is_polling: bool = False
 
     def __post_init__(self) -> None:
+        self.shaper = Shaper(self.device.reports)
         floor_s = min(1.0, self.device.interval_s)
         self._backoff = Backoff(base_s=floor_s, cap_s=30.0, floor_s=floor_s / 2, rng=self.rng)
 
@@ -103,7 +110,7 @@ class DeviceTask:
             self._is_polling = True
             columns = await driver.read(plan)
             self._is_polling = False
-            await self._bring(Answer(self.device.name, columns.with_series(self._named(columns))))
+            await self._bring(Answer(self.device.name, columns))
 
     async def _take_pushes(self, driver: Subscribing, plan: Any) -> None:
         # What the last connection brought is committed first: then `known` is complete, and a
@@ -114,7 +121,7 @@ class DeviceTask:
             await self._bring(
                 Answer(
                     self.device.name,
-                    delivery.columns.with_series(self._named(delivery.columns)),
+                    delivery.columns,
                     delivery.tokens,
                     self.device.driver.tokens_kept,
                     delivery.done,
@@ -122,14 +129,23 @@ class DeviceTask:
             )
         raise LinkLost("the device ended its subscription")
 
-    def _named(self, columns: Any) -> NDArray[np.int32]:
-        named: NDArray[np.int32] = self.series[columns.series]
-        return named
-
     async def _bring(self, answer: Answer) -> None:
+        """Bring what the device gave; the series of `answer` are those of its own points."""
         if self.state is not DeviceState.READING:
             self._speaks_again()
-        await self.intake.answer(answer)
+        shaped = self.shaper.shape(answer.columns, self.clock.now_us())
+        if not self.shaper.is_plain:
+            self.intake.suppressed(self.series[answer.columns.series], shaped.suppressed)
+        await self.intake.answer(replace(answer, columns=self._named(shaped.columns)))
+
+    async def report_due(self) -> None:
+        """Bring what time alone makes due: held values, points that fell silent."""
+        due = self.shaper.due(self.clock.now_us())
+        if len(due):
+            await self.intake.answer(Answer(self.device.name, self._named(due)))
+
+    def _named(self, columns: Columns) -> Columns:
+        return columns.with_series(self.series[columns.series])
 
     async def _wait_until_due(self) -> int:
         """Wait for the next poll's time; tell how many times went by unused."""
@@ -159,6 +175,7 @@ class DeviceTask:
         self.state = state
         # A try to connect is no poll: the polls that it cost are counted when they are overdue.
         missed = None if self.device.driver.pushes else int(self._is_polling)
+        self.intake.suppressed(self.series[:0], self.shaper.reset())
         told = None if self._silent else reason
         hole = Silence(self.device.name, self.series, GapReason.DEVICE_DOWN, missed, told)
         self._silent = True
@@ -195,6 +212,14 @@ class Collector:
         async with asyncio.TaskGroup() as group:
             for task in self.tasks:
                 group.create_task(task.run(), name=f"device {task.device.name}")
+            group.create_task(self._report(), name="report")
             for task in self.tasks:
                 await task.answered.wait()
             on_ready()
+
+    async def _report(self) -> None:
+        shaped = [task for task in self.tasks if not task.shaper.is_plain]
+        while shaped:
+            await asyncio.sleep(REPORT_S)
+            for task in shaped:
+                await task.report_due()

@@ -99,6 +99,7 @@ class Intake:
         """Feed `outbox`; `flags` are added to the quality of each reading as it is committed."""
         self.dues = Dues()
         self.holes = Holes(len(outbox.tail.point_set.points))
+        self._heard = np.zeros(len(outbox.tail.point_set.points), np.int64)
         self._outbox = outbox
         self._settings = settings
         self._clock = clock
@@ -113,6 +114,15 @@ class Intake:
     async def answer(self, answer: Answer) -> None:
         """Bring readings; waits while the queue is full."""
         await self._put_in(answer, len(answer.columns))
+
+    def suppressed(self, series: NDArray[np.int32], count: int) -> None:
+        """Take note that points were read, and that `count` readings are not reported.
+
+        A hole that opens later begins now, not at the last reading that was reported.
+        """
+        self._heard[series] = self._clock.now_us()
+        self.dues.polled += count
+        self.dues.suppressed += count
 
     async def silence(self, silence: Silence) -> None:
         """Bring the news that nothing was read; waits while the queue is full."""
@@ -213,7 +223,7 @@ class Intake:
                 sealing.tail.remember(one.device, one.tokens, at_us, one.tokens_kept)
 
     def _take_silence(self, sealing: Sealing, silence: Silence) -> None:
-        since = sealing.tail.hole_from()[silence.series]
+        since = np.maximum(sealing.tail.hole_from(), self._heard)[silence.series]
         self.holes.open(silence.series, since, silence.reason, silence.missed, silence.at_us)
         self.dues.missed += (silence.missed or 0) * len(silence.series)
         if silence.told is not None:

@@ -30,10 +30,13 @@ class Ledger:
 class Dues:
     """Polls since the process started: due = polled + missed; repeats were read and not kept.
 
+    So were those that a report policy `suppressed`.
+
     `sealed_bytes` is what the batches of this process took, compressed.
     """
 
     polled: int = 0
     missed: int = 0
     repeats: int = 0
+    suppressed: int = 0
     sealed_bytes: int = 0

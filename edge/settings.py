@@ -1,12 +1,13 @@
 """The gateway's configuration file: what it holds, and every mistake in it at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from edge.report import ReportSection, policy_of
 from protocols import registry
 from protocols.driver import DriverType, PointSource
 from shared.errors import OptionsWrong, SettingsError
@@ -91,6 +92,9 @@ class PointSection(Section):
         PointClass.NORMAL, alias="class", description="low, normal, high or alert; kept with it."
     )
     source: dict[str, Any] = Field(description="Where the driver reads it; see the driver.")
+    report: ReportSection | None = Field(
+        None, description="When it is reported; wins over the policy of its class as a whole."
+    )
 
 
 class DeviceSection(Section):
@@ -107,12 +111,21 @@ class DeviceSection(Section):
     )
 
 
+class PolicySection(Section):
+    """What holds for all points of a class that do not say otherwise."""
+
+    report: ReportSection = Field(ReportSection(), description="When its points are reported.")
+
+
 class GatewayFile(Section):
     """The whole file."""
 
     gateway: GatewaySection = GatewaySection()
     central: CentralSection
     outbox: OutboxSection = OutboxSection()
+    policies: dict[PointClass, PolicySection] = Field(
+        {}, description="Policies by class of points: low, normal, high, alert."
+    )
     devices: tuple[DeviceSection, ...] = Field(
         min_length=1, max_length=1_000, description="What the gateway reads."
     )
@@ -127,6 +140,8 @@ class Device:
     interval_s: float
     options: BaseModel
     points: tuple[PointSource, ...]
+    reports: tuple[ReportSection, ...] = ()
+    """When each point is reported; empty where every reading is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +168,13 @@ def load(path: Path) -> GatewayConfig:
         raise SettingsError(str(path), problems) from error
     if problems:
         raise SettingsError(str(path), problems)
-    devices = tuple(_device(section) for section in file.devices)
+    devices = tuple(_device(section, file.policies) for section in file.devices)
     return GatewayConfig(file, (path.parent / file.gateway.data).resolve(), devices)
 
 
-def _device(section: DeviceSection) -> Device:
+def _device(
+    section: DeviceSection, policies: Mapping[PointClass, PolicySection] | None = None
+) -> Device:
     driver = registry.find(section.driver)
     points = tuple(
         PointSource(
@@ -167,7 +184,9 @@ def _device(section: DeviceSection) -> Device:
         for point in section.points
     )
     options = driver.device_options.model_validate(section.options)
-    return Device(section.name, driver, section.interval_s, options, points)
+    by_class = {klass: one.report for klass, one in (policies or {}).items()}
+    reports = tuple(policy_of(point.report, point.klass, by_class) for point in section.points)
+    return Device(section.name, driver, section.interval_s, options, points, reports)
 
 
 def _repeats(path: Path, document: Any) -> Iterator[str]:

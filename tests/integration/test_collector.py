@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ from edge.collector import REFUSED_S, Collector, DeviceState
 from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.recovery import open_outbox
+from edge.report import ReportSection
 from edge.settings import Device, OutboxSection
 from protocols.driver import Delivery
 from shared.batch import decode
@@ -346,3 +347,51 @@ async def test_a_subscription_that_ends_by_itself_is_a_lost_link(tmp_path: Path)
     async with collecting(tmp_path, lambda _: [device.device("a")]) as site:
         await until(lambda: len(device.known) >= 3)
         assert ("device_down", None) in await site.gaps()
+
+
+def reported(device: Device, **policy: Any) -> Device:
+    return replace(device, reports=(ReportSection(**policy),) * len(device.points))
+
+
+async def test_what_a_report_policy_suppresses_is_counted_and_is_no_loss(tmp_path: Path) -> None:
+    device = FakeDevice()
+
+    def devices(clock: TurnedClock) -> list[Device]:
+        async def one_interval() -> None:
+            clock.at_s += 1.0
+
+        device.reading = steps(*[one_interval] * 20, for_ever)
+        return [reported(device.device("a", interval_s=1.0), deadband=4.5)]
+
+    async with collecting(tmp_path, devices) as site:
+        await until(lambda: device.polls == 21)
+        columns = await site.readings()
+        assert columns.value[columns.series == 0].tolist() == [1.0, 6.0, 11.0, 16.0]
+        dues = site.intake.dues
+        assert (dues.polled, dues.suppressed, dues.missed) == (40, 32, 0)
+        assert await site.gaps() == []
+        assert site.outbox.index.ledger().produced == 8
+
+
+async def test_a_hole_begins_at_the_last_poll_not_at_the_last_report(tmp_path: Path) -> None:
+    device = FakeDevice(points=1)
+    polled: list[int] = []
+
+    def devices(clock: TurnedClock) -> list[Device]:
+        async def answered() -> None:
+            clock.at_s += 0.01
+            clock.at_us += 1_000_000
+            device.at_us = clock.at_us - 1_000
+            polled.append(clock.at_us)
+
+        device.reading = steps(*[answered] * 5, lost, answered, for_ever)
+        return [reported(device.device("a"), deadband=100)]
+
+    async with collecting(tmp_path, devices) as site:
+        await until(lambda: device.polls == 8)
+        await site.intake.flushed()
+        (gap,) = await gaps_in(site.outbox)
+        assert gap["from_us"] == polled[4]
+        columns = await site.readings()
+        good = columns.observed_at[columns.quality == 0]
+        assert good.tolist() == [polled[0], polled[5]]

@@ -136,3 +136,26 @@ def test_keys_and_values_that_yaml_cannot_hold_are_problems(tmp_path: Path, text
         load(path)
 
     assert raised.value.problems
+
+
+def test_a_points_own_report_policy_wins_over_that_of_its_class(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text("""
+central: {link: wss://c:1/link, enrol: https://c:2}
+policies:
+  low: {report: {deadband: 0.5, max_silence_s: 600}}
+devices:
+  - name: m
+    driver: modbus
+    options: {host: h}
+    points:
+      - {key: a, class: low, source: {register: 1}}
+      - {key: b, class: low, source: {register: 2}, report: {on_change: true}}
+      - {key: c, source: {register: 3}}
+""")
+
+    low, own, plain = load(path).devices[0].reports
+
+    assert (low.deadband, low.max_silence_s) == (0.5, 600)
+    assert (own.on_change, own.deadband) == (True, 0)
+    assert plain.is_plain

@@ -7,12 +7,16 @@ from shared.batch import decode_events, encode_events
 from shared.errors import BatchInvalid
 
 _GAP = {
-    "type": "gap",
-    "series": [[0, 3]],
-    "from": 1,
-    "to": 2,
-    "count": 4,
+    "event": "gap",
+    "id": bytes(16),
+    "cause": "device",
     "reason": "device_down",
+    "series": [[0, 3]],
+    "from_us": 1,
+    "to_us": 2,
+    "count": 4,
+    "missed": None,
+    "voided": [{"epoch": 1, "seqs": [[0, 1]]}],
 }
 SEEDS = (encode_events([_GAP]), msgpack.packb([_GAP]))
 
