@@ -27,6 +27,7 @@ ANY_DEVICE: Final = 4_194_303
 """The device at the address, whatever its instance is (ASHRAE 135, 15.5.2)."""
 
 BIND_S: Final = 5.0
+CLOSING_TURNS: Final = 5
 
 _NO_ANSWER: Final = frozenset({AbortReason.noResponse, AbortReason.tsmTimeout})
 _TOO_MUCH: Final = frozenset(
@@ -94,6 +95,10 @@ class Client:
         """Use an open application; `place` is the device's `address:port`."""
         self._application = application
         self._place = place
+        # bacpypes3 forgets these tasks at the first request; their end is the open transport.
+        self._binding: list[asyncio.Task[Any]] = list(
+            application.normal.server._transport_tasks  # noqa: SLF001 - nothing public tells when the transport is there
+        )
 
     @classmethod
     async def open(
@@ -115,7 +120,7 @@ class Client:
         _try_to_bind(address.addrTuple)
         client = cls(NormalApplication(device, address), place)
         try:
-            await asyncio.wait(client._binding(), timeout=BIND_S)
+            await asyncio.wait(client._binding, timeout=BIND_S)
         except asyncio.CancelledError:
             await client.close()
             raise
@@ -123,16 +128,11 @@ class Client:
 
     async def close(self) -> None:
         """Give the socket back."""
-        for task in self._binding():
-            if not task.done():
-                task.add_done_callback(_close_transport)
-        self._application.close()
-        # The transport closes its socket in the next turn of the loop.
-        await asyncio.sleep(0)
-
-    def _binding(self) -> list[asyncio.Task[Any]]:
-        tasks: list[asyncio.Task[Any]] = self._application.normal.server._transport_tasks  # noqa: SLF001 - else nobody knows when the socket is there, and a close before that leaves it open
-        return list(tasks)
+        for task in self._binding:
+            task.add_done_callback(_close_transport)
+        # The transport is made and closed in the next turns of the loop, never later.
+        for _ in range(CLOSING_TURNS):
+            await asyncio.sleep(0)
 
     async def read(self, wanted: Property) -> Any:
         """Read one property; raises `Rejection` or `LinkLost`."""
