@@ -1,4 +1,4 @@
-"""The gateway's command line: run, enrol, check, ledger, status."""
+"""The gateway's command line: init, service, enrol, check, read, run, ledger, status."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvloop
 
-from edge import asking, enrolment, gateway
+from edge import asking, enrolment, first_read, gateway, installation
 from edge.settings import GatewayConfig, load
 from edge.sqlite import OutboxError
 from shared import logs
@@ -23,6 +23,57 @@ Config = Annotated[Path, typer.Option(help="The gateway's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 _CONFIG = Path("gateway.yaml")
+
+
+@app.command()
+def init(
+    central: Annotated[str, typer.Option(help="Host of central.")],
+    template: Annotated[str, typer.Option(help="Kind of the first device; see `templates`.")],
+    name: Annotated[str, typer.Option(help="Name of the first device: main_meter.")],
+    config: Config = _CONFIG,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="What the device needs: host=192.0.2.10; may be repeated."),
+    ] = None,
+    ports: Annotated[
+        tuple[int, int], typer.Option(help="Ports of central's link and enrolment.")
+    ] = installation.PORTS,
+) -> None:
+    """Write a first configuration file with one device."""
+    try:
+        given = installation.parsed(values or [])
+        document = installation.first_document((central, *ports), template, name, given)
+        installation.write_first(config, document)
+    except SpineError as error:
+        _fail(error, 2)
+    points = len(document["devices"][0]["points"])
+    typer.echo(f"{config}: {name} with {points} points; next: `spine-edge enrol --code CODE`")
+
+
+@app.command()
+def templates() -> None:
+    """List the kinds of devices that SPINE knows, and what each needs to be told."""
+    for line in installation.template_lines():
+        typer.echo(line)
+
+
+@app.command()
+def service(config: Config = _CONFIG) -> None:
+    """Print a systemd unit that runs this gateway."""
+    typer.echo(installation.systemd_unit(_loaded(config), config), nl=False)
+
+
+@app.command()
+def read(
+    device: Annotated[str, typer.Argument(help="Name of the device.")], config: Config = _CONFIG
+) -> None:
+    """Read a device once and print what it says; nothing is kept."""
+    try:
+        lines = asyncio.run(first_read.told(_loaded(config), device))
+    except SpineError as error:
+        _fail(error, 1)
+    for line in lines:
+        typer.echo(line)
 
 
 @app.command()
