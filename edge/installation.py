@@ -116,6 +116,7 @@ def write_first(config: Path, document: Mapping[str, Any]) -> None:
     text = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = None
+    yaml.representer.ignore_aliases = lambda _: True  # the reader takes none
     yaml.width = 100
     yaml.dump(dict(document), text)
     try:
