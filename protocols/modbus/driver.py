@@ -1,20 +1,22 @@
-"""The Modbus TCP driver: connects, reads a plan's points, tells what could not be read and why."""
+"""The Modbus TCP driver: reads a plan's points, says what failed and why, writes, identifies."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 from protocols.driver import DriverType, PointSource
+from protocols.modbus import identity
 from protocols.modbus.connection import Connection
 from protocols.modbus.options import ModbusDeviceOptions, ModbusPointOptions
-from protocols.modbus.plan import Plan
+from protocols.modbus.plan import Plan, options_of
 from protocols.modbus.sweep import Sweep
+from protocols.modbus.writing import check_written, write_pdu
 from shared.clock import Clock, SystemClock
 from shared.columns import Columns
-from shared.errors import LinkLost
+from shared.errors import LinkLost, OptionsWrong
 
 
 class ModbusDriver:
@@ -66,10 +68,7 @@ class ModbusDriver:
         driver is of no use then. A cancelled read leaves it usable.
         """
         async with self._turn:
-            if self._connection is None:
-                msg = f"Modbus {self._options.host}:{self._options.port}: not connected"
-                raise LinkLost(msg)
-            sweep = Sweep(self._connection, plan, self._clock)
+            sweep = Sweep(self._open(), plan, self._clock)
             await sweep.run()
             now_us = self._clock.now_us()
         observed_at = np.empty(plan.size, np.int64)
@@ -77,17 +76,78 @@ class ModbusDriver:
         value = plan.decoder.decode(np.frombuffer(sweep.image, np.uint8), sweep.quality)
         return Columns(plan.series, observed_at, value, sweep.quality)
 
+    async def write(
+        self, source: PointSource, value: float | str | None, priority: int = 16
+    ) -> None:
+        """Write a point in its own byte order, to the nearest step of its scale.
+
+        Modbus has no priorities, and nothing is given back. Raises `OptionsWrong`, `Refused`, or
+        `LinkLost` if nobody can say whether it was written.
+        """
+        if value is None or isinstance(value, str):
+            asked = "gives nothing back" if value is None else "writes numbers, not texts"
+            msg = f"{source.point.key}: Modbus {asked}; write a number"
+            raise OptionsWrong(msg)
+        point = options_of(source)
+        pdu = write_pdu(point, point.order or self._options.order, value)
+        async with self._turn:
+            (answer,) = await self._open().ask([pdu])
+        check_written(pdu, answer)
+
+    async def reach(self) -> str:
+        """See whether somebody listens at the address; raises `LinkLost`."""
+        connection = await Connection.open(self._options)
+        await connection.close()
+        return _address(self._options)
+
+    async def identify(self) -> Mapping[str, str]:
+        """Ask for the device identification; empty if the device does not tell."""
+        async with self._turn:
+            for level in (identity.REGULAR, identity.BASIC):
+                try:
+                    return identity.identity(await self._told(level))
+                except identity.NotTold:
+                    continue
+        return {}
+
+    async def _told(self, level: int) -> dict[str, str]:
+        objects: dict[str, str] = {}
+        following: int | None = 0
+        for _ in range(identity.MAX_ANSWERS):
+            if following is None:
+                break
+            (answer,) = await self._open().ask([identity.request_pdu(level, following)])
+            told, following = identity.read_answer(answer)
+            objects |= told
+        return objects
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            msg = f"Modbus {_address(self._options)}: not connected"
+            raise LinkLost(msg)
+        return self._connection
+
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
 
+def _address(options: ModbusDeviceOptions) -> str:
+    return f"{options.host}:{options.port}"
+
+
+def _unit(options: ModbusDeviceOptions) -> str:
+    return f"{_address(options)} unit {options.unit}"
+
+
 def driver_type() -> DriverType:
     """Describe the Modbus driver to the registry."""
     return DriverType(
         name="modbus",
+        title="Modbus",
         device_options=ModbusDeviceOptions,
         point_options=ModbusPointOptions,
         make=ModbusDriver,
+        address=_unit,
     )

@@ -9,12 +9,27 @@ MAX_REGISTERS: Final = 125
 
 Table = Literal["holding", "input", "coil", "discrete"]
 ValueType = Literal[
-    "bool", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"
+    "bool",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float32",
+    "float64",
+    "bcd16",
+    "bcd32",
 ]
+Half = Literal["high", "low"]
 Order = Literal["abcd", "cdab", "badc", "dcba"]
 
 BITS: Final[dict[ValueType, int]] = {
     "bool": 1,
+    "uint8": 8,
+    "int8": 8,
     "uint16": 16,
     "int16": 16,
     "uint32": 32,
@@ -23,6 +38,8 @@ BITS: Final[dict[ValueType, int]] = {
     "int64": 64,
     "float32": 32,
     "float64": 64,
+    "bcd16": 16,
+    "bcd32": 32,
 }
 _ORDER_TEXT: Final = (
     "How a value's bytes lie in its registers: abcd is big-endian (the standard), cdab has the low "
@@ -83,6 +100,9 @@ class ModbusPointOptions(_Options):
     bit: int | None = Field(
         None, ge=0, le=15, description="For a bool in a register: which bit, 0 is the lowest"
     )
+    byte: Half | None = Field(
+        None, description="For an 8-bit type: which half of the register, high or low"
+    )
     order: Order | None = Field(None, description=f"{_ORDER_TEXT}. Left out: the device's")
     scale: float = Field(
         1.0,
@@ -127,6 +147,8 @@ def _misfit(point: ModbusPointOptions) -> str | None:
         return f"table {point.table} holds type bool only, not {point.type}"
     if (point.bit is not None) != (point.type == "bool" and not point.is_bit_table):
         return "bit belongs to type bool in a register, and is needed there"
+    if (point.byte is not None) != (BITS[point.type] == 8):
+        return "byte belongs to uint8 and int8, and is needed there: high or low"
     if point.register_ + point.width > 65_536:
         return f"a {point.type} at register {point.register_} reaches beyond register 65535"
     if point.scale == 0:
@@ -140,7 +162,7 @@ def _sentinel_misfit(point: ModbusPointOptions) -> str | None:
     if point.type == "bool":
         return "a bool has no sentinels"
     bits = BITS[point.type]
-    low = 0 if point.type.startswith("u") else -(2 ** (bits - 1))
+    low = 0 if point.type.startswith(("u", "bcd")) else -(2 ** (bits - 1))
     for sentinel in point.sentinels:
         if not isinstance(sentinel, int) or not low <= sentinel < 2**bits:
             return f"sentinel {sentinel} does not fit type {point.type}"

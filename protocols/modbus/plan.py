@@ -48,7 +48,7 @@ class Plan:
 
     def __init__(self, points: Sequence[PointSource], device: ModbusDeviceOptions) -> None:
         """Merge the points into requests; raises `OptionsWrong` for options of another driver."""
-        options = [_options_of(source) for source in points]
+        options = [options_of(source) for source in points]
         self.size = len(points)
         self.series = np.arange(self.size, dtype=np.int32)
         self.series.flags.writeable = False  # every read hands out the same one
@@ -161,7 +161,8 @@ def _image_bytes(first: Span, to: int) -> int:
     return (to - first.start) * (1 if is_bits(first.table) else 2)
 
 
-def _options_of(source: PointSource) -> ModbusPointOptions:
+def options_of(source: PointSource) -> ModbusPointOptions:
+    """Give a point's options; raises `OptionsWrong` if they are another driver's."""
     if not isinstance(source.options, ModbusPointOptions):
         msg = f"{source.point.key}: options are {type(source.options).__name__}, not Modbus's"
         raise OptionsWrong(msg)

@@ -12,22 +12,28 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.modbus.options import BITS, ModbusPointOptions, Order, ValueType
+from protocols.modbus.options import BITS, Half, ModbusPointOptions, Order, ValueType
 from shared.quality import Reason, bad
 
 NOT_IMPLEMENTED: Final = bad(Reason.NOT_IMPLEMENTED)
 NOT_A_NUMBER: Final = bad(Reason.NOT_A_NUMBER)
 
-_DTYPES: Final[dict[ValueType, str]] = {
-    "uint16": ">u2",
-    "int16": ">i2",
-    "uint32": ">u4",
-    "int32": ">i4",
-    "uint64": ">u8",
-    "int64": ">i8",
-    "float32": ">f4",
-    "float64": ">f8",
+NUMBER_FORMATS: Final[dict[ValueType, str]] = {
+    "uint8": "B",
+    "int8": "b",
+    "uint16": "H",
+    "int16": "h",
+    "uint32": "I",
+    "int32": "i",
+    "uint64": "Q",
+    "int64": "q",
+    "float32": "f",
+    "float64": "d",
+    "bcd16": "H",
+    "bcd32": "I",
 }
+"""How the bytes of a raw value are read, most significant first; a BCD's as its digits."""
+
 _EXACT_LIMIT: Final = 2**31
 
 
@@ -63,6 +69,7 @@ class Gather:
     index: NDArray[np.intp]
     dtype: np.dtype[Any]
     sentinels: Sentinels | None = None
+    is_bcd: bool = False
     masks: NDArray[np.uint8] | None = None
 
     def into(
@@ -74,7 +81,7 @@ class Gather:
             value[self.rows] = (taken & self.masks) != 0
             return
         raw = taken.view(self.dtype)
-        value[self.rows] = raw
+        value[self.rows] = _from_digits(raw) if self.is_bcd else raw
         if self.sentinels is not None:
             self.sentinels.mark(raw, quality)
 
@@ -151,13 +158,31 @@ def byte_places(kind: ValueType, order: Order) -> list[int]:
     return places
 
 
+def byte_in_register(half: Half | None, order: Order) -> int:
+    """Tell which byte of a register, as sent, is its high or its low half."""
+    return byte_places("uint16", order)[half != "high"]
+
+
 def _numbers(kind: ValueType, points: list[Placed]) -> Gather:
-    index = np.array(
-        [point.at + place for point in points for place in byte_places(kind, point.order)],
-        np.intp,
-    )
-    dtype = np.dtype(_DTYPES[kind])
-    return Gather(_rows(points), index, dtype, _sentinels(points, dtype))
+    index = np.array([point.at + place for point in points for place in _places(point)], np.intp)
+    dtype = np.dtype(f">{NUMBER_FORMATS[kind]}")
+    is_bcd = kind.startswith("bcd")
+    return Gather(_rows(points), index, dtype, _sentinels(points, dtype), is_bcd)
+
+
+def _places(point: Placed) -> list[int]:
+    if BITS[point.options.type] == 8:
+        return [byte_in_register(point.options.byte, point.order)]
+    return byte_places(point.options.type, point.order)
+
+
+def _from_digits(raw: NDArray[Any]) -> NDArray[np.float64]:
+    """Read four bits a decimal digit; NaN where one of them is no digit."""
+    value = np.zeros(len(raw), np.float64)
+    for shift in range(8 * raw.itemsize - 4, -1, -4):
+        digit = (raw >> shift) & 0xF
+        value = value * 10 + np.where(digit > 9, np.nan, digit)
+    return value
 
 
 def _bits(points: list[Placed]) -> Gather:
@@ -168,7 +193,7 @@ def _bits(points: list[Placed]) -> Gather:
             index.append(point.at)
             masks.append(1)
         else:
-            index.append(point.at + byte_places("bool", point.order)[bit < 8])
+            index.append(point.at + byte_in_register("high" if bit >= 8 else "low", point.order))
             masks.append(1 << bit % 8)
     return Gather(
         _rows(points),

@@ -18,7 +18,8 @@ from shared.quality import GOOD, Reason, bad, reason_of
 from tests.servers.modbus import HOST, RegisterServer
 
 COUNT = 40
-NUMBERS = [kind for kind in get_args(ValueType) if kind != "bool"]
+WITHOUT_REFERENCE = {"bool", "uint8", "int8", "bcd16", "bcd32"}
+NUMBERS = [kind for kind in get_args(ValueType) if kind not in WITHOUT_REFERENCE]
 
 
 def sources(several: list[dict[str, Any]]) -> list[PointSource]:

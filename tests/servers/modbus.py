@@ -14,6 +14,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 HOST: Final = "127.0.0.1"
 SIZE: Final = 2_048
 _TABLES: Final = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
+_WRITTEN: Final = {5: "coil", 6: "holding", 16: "holding"}
 
 
 class RegisterServer:
@@ -69,15 +70,22 @@ class RegisterServer:
         registers: list[int],
         written: list[int] | list[bool] | None,
     ) -> ExcCodes | None:
-        assert written is None
-        table = _TABLES[function]
+        if written is not None:
+            return self._write(_WRITTEN[function], address, written)
+        table = _TABLES.get(function) or _WRITTEN[function]  # a write is answered by a read
         self.requests.append((table, address, count))
         if self.busy is not None:
             return self.busy
-        width = 16 if function <= 2 else 1
+        width = 16 if table in {"coil", "discrete"} else 1
         if any((table, address + at) in self.unknown for at in range(count * width)):
             return ExcCodes.ILLEGAL_ADDRESS
         registers[: SIZE // width] = _words(self.tables[table], width)
+        return None
+
+    def _write(self, table: str, address: int, written: list[int] | list[bool]) -> ExcCodes | None:
+        if self.busy is not None:
+            return self.busy
+        self.put(table, address, (int(value) for value in written))
         return None
 
 
