@@ -136,7 +136,7 @@ class Ours:
 
     def sealed(self, batch: Columns) -> Draft:
         """Seal a batch as the intake does."""
-        (draft,) = seal(Sealing(self.outbox.tail, [batch]))
+        (draft,) = seal(Sealing(self.outbox.tail, self.intake.ranks, [batch]))
         return draft
 
     def commit(self, drafts: Sequence[Draft]) -> None:

@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from typing import Any, Final
 
 from edge.recovery import FILE_NAME, read_outbox
+from edge.room import room_text
 from edge.settings import GatewayConfig, HealthSettings
 from edge.sqlite import OutboxHeld
 
@@ -59,7 +60,12 @@ def _from_file(config: GatewayConfig, what: str) -> dict[str, Any]:
         "link": link,
         "devices": {},
         "refused": refusals,
-        "outbox": {"used_bytes": used_bytes, "queue_age_s": None, "days_left": None},
+        "outbox": {
+            "used_bytes": used_bytes,
+            "queue_age_s": None,
+            "days_left": None,
+            "written_a_day": None,
+        },
         "ledger": books,
     }
 
@@ -68,7 +74,8 @@ def ledger_line(books: dict[str, Any]) -> str:
     """Write the ledger as the one line a person reads."""
     names = ("produced", "delivered", "collapsed", "quarantined", "pending", "gaps")
     line = " ".join(f"{name} {books[name]}" for name in names)
-    return line + (f" IMBALANCE {books['imbalance']}" if books["imbalance"] else "")
+    line += f" IMBALANCE {books['imbalance']}" if books["imbalance"] else ""
+    return f"{line}\n{books['room']}" if books.get("room") else line
 
 
 def status_text(status: dict[str, Any]) -> str:
@@ -87,6 +94,5 @@ def status_text(status: dict[str, Any]) -> str:
 
 def _room_text(room: dict[str, Any]) -> str:
     text = f"{room['used_bytes'] / 1e6:.1f} MB"
-    if room["days_left"] is not None:
-        text += f", room for {room['days_left']:.0f} days at the rate so far"
-    return text
+    days = room_text(room)
+    return f"{text}, {days}" if days else text

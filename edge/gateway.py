@@ -142,7 +142,7 @@ async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig
                     "collector": parts.collector.run(lambda: _log.info("collecting")),
                     "uplink": parts.uplink.run(),
                     "certificate": identity.keep_fresh(config.file.central.enrol),
-                    "caps": _keep_caps(parts.outbox),
+                    "caps": _keep_caps(parts),
                 }.items()
             ]
             await stop.wait()
@@ -165,9 +165,10 @@ async def _for_ever(name: str, work: Coroutine[Any, Any, None], stop: asyncio.Ev
     raise GatewayFailed(f"{name} ended by itself: this is a defect of the gateway")
 
 
-async def _keep_caps(outbox: Outbox) -> None:
+async def _keep_caps(parts: Parts) -> None:
     while True:
-        await outbox.keep_caps()
+        await parts.outbox.keep_caps()
+        parts.note_written()
         await asyncio.sleep(CAPS_S)
 
 

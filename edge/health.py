@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from edge.metrics import GatewayMetrics
 from edge.parts import Parts
+from edge.room import room_text
 from shared.metrics import CONTENT_TYPE, exposition, new_registry
 
 
@@ -34,7 +35,8 @@ def health_app(parts: Parts) -> Starlette:
         return Response(exposition(registry), media_type=CONTENT_TYPE)
 
     async def ledger(_: Request) -> Response:
-        return JSONResponse(parts.ledger())
+        room = room_text(asdict(await parts.room()))
+        return JSONResponse({**parts.ledger(), "room": room})
 
     async def status(_: Request) -> Response:
         refusals = [

@@ -23,11 +23,15 @@ _TOLD: Final = ("delivered", "collapsed", "quarantined")
 
 @dataclass(slots=True)
 class Epoch:
-    """One epoch: its row, the seqs still in the file, and how many readings those hold."""
+    """One epoch: its row, the seqs still in the file, and how many readings those hold.
+
+    `lost` are seqs that were dropped and declared since the start.
+    """
 
     row: EpochRow
     kept: SeqSet = field(default_factory=SeqSet)
     readings: int = 0
+    lost: SeqSet = field(default_factory=SeqSet)
 
 
 class Index:
@@ -69,6 +73,8 @@ class Index:
         """Take in that segments were deleted and declared as a gap."""
         epoch = self.epochs[number]
         _discard(epoch.kept, seqs)
+        for one in seqs:
+            epoch.lost.add(*one)
         epoch.readings -= readings
         epoch.row = replace(epoch.row, dropped=epoch.row.dropped + readings)
 
@@ -181,6 +187,16 @@ class Index:
                 for row in rows
             ),
         )
+
+
+def is_undelivered(index: Index, epoch: int, after: int, below: int) -> bool:
+    """Tell whether all seqs between these two are here or declared as lost, and none is settled."""
+    if below <= after + 1:
+        return True
+    here = SeqSet([*index.epochs[epoch].kept, *index.epochs[epoch].lost])
+    if here.common(after + 1, below - 1) != [(after + 1, below - 1)]:
+        return False
+    return not any(index.is_settled(epoch, seq) for seq in range(after + 1, below))
 
 
 def _discard(kept: SeqSet, seqs: Sequence[Range]) -> None:

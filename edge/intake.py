@@ -17,7 +17,8 @@ from edge.clean import clean
 from edge.holes import Gap, GapReason, Holes
 from edge.ledger import Dues
 from edge.outbox import Outbox
-from edge.sealed import Draft
+from edge.room import DayRate
+from edge.sealed import CLASSES, Draft
 from edge.settings import OutboxSection
 from edge.sqlite import OutboxFull
 from edge.tail import Tail
@@ -26,7 +27,7 @@ from shared.batch import encode, encode_events
 from shared.clock import MICROSECONDS, Clock
 from shared.columns import Columns, concatenate
 from shared.logs import get
-from shared.model import Kind
+from shared.model import Kind, PointClass
 from shared.quality import Reason, bad
 
 WAITING_READINGS: Final = 50_000
@@ -76,9 +77,10 @@ class Silence:
 
 @dataclass(slots=True)
 class Sealing:
-    """What one commit is made of, before it is made."""
+    """What one commit is made of, before it is made; `ranks` is the class of each series."""
 
     tail: Tail
+    ranks: NDArray[np.intp]
     parts: list[Columns] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     done: list[Callable[[], None]] = field(default_factory=list)
@@ -100,6 +102,9 @@ class Intake:
         self.dues = Dues()
         self.holes = Holes(len(outbox.tail.point_set.points))
         self._heard = np.zeros(len(outbox.tail.point_set.points), np.int64)
+        points = outbox.tail.point_set.points
+        self.ranks = np.array([CLASSES.index(one.klass) for one in points], np.intp)
+        self.sealed_rate = DayRate(clock.monotonic_s())
         self._outbox = outbox
         self._settings = settings
         self._clock = clock
@@ -197,7 +202,7 @@ class Intake:
             self._changed.notify_all()
 
     def _sealing(self, items: Sequence[Answer | Silence]) -> Sealing:
-        sealing = Sealing(self._outbox.tail.copy())
+        sealing = Sealing(self._outbox.tail.copy(), self.ranks)
         answers: list[Answer] = []
         for item in items:
             if isinstance(item, Answer):
@@ -252,6 +257,7 @@ class Intake:
             tokens = msgpack.packb(sealing.tokens, use_bin_type=True) if sealing.tokens else None
             await self._commit_in_the_end(drafts, sealing.tail, tokens)
             self.dues.sealed_bytes += sum(len(draft.body) for draft in drafts)
+            self.sealed_rate.note(self._clock.monotonic_s(), self.dues.sealed_bytes)
         for done in sealing.done:
             done()
 
@@ -281,10 +287,22 @@ def _readings_in(item: Answer | Silence) -> int:
 
 
 def seal(sealing: Sealing) -> list[Draft]:
-    """Seal readings and gaps: one batch of each unless texts or many gaps make it large."""
+    """Seal readings, a batch for each class of points, and gaps; texts or many gaps make more."""
     points = sealing.tail.point_set.hash
-    drafts = [_draft(columns, points) for columns in _portions(concatenate(sealing.parts))]
+    drafts = [
+        _draft(portion, points, klass)
+        for klass, columns in _by_class(concatenate(sealing.parts), sealing.ranks)
+        for portion in _portions(columns)
+    ]
     return [*drafts, *(_gap_draft(gaps, points) for gaps in _gap_portions(sealing.gaps))]
+
+
+def _by_class(columns: Columns, ranks: NDArray[np.intp]) -> Iterator[tuple[PointClass, Columns]]:
+    rank = ranks[columns.series]
+    present = np.flatnonzero(np.bincount(rank))
+    for one in reversed(present.tolist()):
+        alone = len(present) == 1
+        yield CLASSES[one], columns if alone else columns.take(np.flatnonzero(rank == one))
 
 
 def _gap_draft(gaps: Sequence[Gap], points: bytes) -> Draft:
@@ -308,9 +326,9 @@ def _gap_portions(gaps: Sequence[Gap]) -> Iterator[list[Gap]]:
         yield portion
 
 
-def _draft(columns: Columns, points: bytes) -> Draft:
+def _draft(columns: Columns, points: bytes, klass: PointClass) -> Draft:
     t0, t1 = int(columns.observed_at.min()), int(columns.observed_at.max())
-    return Draft(Kind.READINGS, len(columns), t0, t1, points, encode(columns))
+    return Draft(Kind.READINGS, len(columns), t0, t1, points, encode(columns), klass)
 
 
 def _portions(columns: Columns) -> Iterator[Columns]:

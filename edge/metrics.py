@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from edge.collector import DeviceState
-from edge.parts import Parts, Room, written_bytes
+from edge.parts import Parts
+from edge.room import Room, written_bytes
 
 FATES = ("produced", "delivered", "collapsed", "quarantined", "gaps")
 
@@ -59,6 +60,12 @@ class GatewayMetrics:
         if room.days_left is not None:
             yield GaugeMetricFamily(
                 "spine_edge_outbox_days_left", "Days until it is full.", room.days_left
+            )
+        if room.written_a_day is not None:
+            yield GaugeMetricFamily(
+                "spine_edge_written_bytes_per_day",
+                "Bytes written to disk a day, over the last day.",
+                room.written_a_day,
             )
         written = written_bytes()
         if written is not None:

@@ -11,10 +11,12 @@ from typing import Any, Final, TypeVar
 
 import msgpack
 
+from edge.caps import AllHere, Caps, is_nothing_between
 from edge.clean import FUTURE_US, PAST_US
 from edge.holes import Gap, GapReason, dropped
 from edge.index import Epoch, Index
 from edge.sealed import Draft, Found, Sealed
+from edge.segment_reads import Sort
 from edge.segments import SegmentFile
 from edge.settings import OutboxSection
 from edge.sqlite import OutboxDamaged, OutboxError, OutboxFull
@@ -32,9 +34,6 @@ REPLAYED: Final = 256
 
 FLUSH_S: Final = 2.0
 """Settled segments are deleted together after this time: one write instead of many."""
-
-DROPPED_AT_ONCE: Final = 64
-"""Segments that leave in one commit when the outbox is over its cap."""
 
 SCANNED: Final = 64
 """Segments read at once when most of them may be settled already."""
@@ -62,6 +61,7 @@ class Outbox:
         self._changing = asyncio.Lock()
         self._using_file = asyncio.Lock()
         self._is_damaged = False
+        self._caps = Caps(clock, settings)
 
     async def begin(self, epoch: int) -> None:
         """Start a new epoch and write the tail: from here on every point is known on disk.
@@ -88,6 +88,8 @@ class Outbox:
 
     async def _commit(self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None) -> None:
         async with self._changing:
+            if self._caps.is_exhausted:
+                self._caps.check(await self._called(self._file.used_bytes))
             row, seq = self.index.current.row, self.index.next_seq
             await self._called(lambda: self._file.append(row, seq, drafts, tokens))
             self.tail = tail
@@ -131,7 +133,7 @@ class Outbox:
             self.index.deleted(due, gone)
 
     async def fetch(
-        self, after: int, below: int, limit: int, *, readings_only: bool = False
+        self, after: int, below: int, limit: int, *, sort: Sort | None = None
     ) -> list[Sealed]:
         """Read sealed segments with `after` < id < `below`, oldest first, but settled ones.
 
@@ -140,7 +142,7 @@ class Outbox:
         wanted: list[Sealed] = []
         while len(wanted) < limit:
             at_once = limit - len(wanted) if not self.index.is_anything_due() else SCANNED
-            found = await self._scanned((after, below), at_once, readings_only=readings_only)
+            found = await self._scanned((after, below), at_once, sort)
             if not found:
                 break
             after = found[-1].segment.id
@@ -152,15 +154,15 @@ class Outbox:
         return wanted[:limit]
 
     async def _scanned(
-        self, between: tuple[int, int], limit: int, *, readings_only: bool
+        self, between: tuple[int, int], limit: int, sort: Sort | None
     ) -> list[Found]:
         after, below = between
 
         def scan() -> list[Found]:
-            found = list(self._file.after(after, below, limit, readings_only=readings_only))
+            found = list(self._file.after(after, below, limit, sort=sort))
             upto = found[-1].segment.id if len(found) == limit else below - 1
             if not self.index.matches([one.segment for one in found]) or (
-                not readings_only and len(found) != self.index.count(after, upto)
+                sort is None and len(found) != self.index.count(after, upto)
             ):
                 raise OutboxDamaged(f"the outbox file is damaged: it is out of order below {upto}")
             return found
@@ -169,28 +171,21 @@ class Outbox:
             return await self._call(scan)
 
     async def keep_caps(self) -> None:
-        """Drop and declare the oldest readings where there are too many or they are too old."""
-        while await self._dropped_some():
+        """Drop and declare readings where there are too many (`LOST_FIRST`) or they are too old.
+
+        Where all that is left is never dropped, commits raise `OutboxFull` until there is room.
+        """
+        while await self._caps.dropped_some(self):
             pass
 
-    async def _dropped_some(self) -> bool:
-        over = await self.used_bytes() - self._settings.max_bytes
-        readings = await self.fetch(0, self.index.next_id, DROPPED_AT_ONCE, readings_only=True)
-        limit_us = self._clock.now_us() - int(self._settings.max_age_s * MICROSECONDS)
-        too_old = [one for one in readings if one.t1 < limit_us]
-        before = self.index.next_id
-        if over > 0 and readings:
-            await self.drop(readings, GapReason.OUTBOX_FULL)
-        elif too_old:
-            await self.drop(too_old, GapReason.TOO_OLD)
-        return self.index.next_id > before
-
-    async def drop(self, segments: Sequence[Sealed], reason: GapReason) -> None:
+    async def drop(
+        self, segments: Sequence[Sealed], reason: GapReason, all_here: AllHere = is_nothing_between
+    ) -> None:
         """Delete batches that were not delivered, and commit the gaps that declare them.
 
         What central settled in the meantime is not dropped. On a full disk nothing is.
         """
-        for group in _runs(segments):
+        for group in list(_runs(segments, all_here)):
             await _uncut(self._try(self._drop(group, reason)))
 
     async def _drop(self, group: Sequence[Sealed], reason: GapReason) -> None:
@@ -337,13 +332,13 @@ async def _uncut(work: Coroutine[Any, Any, Result]) -> Result:
     return task.result()
 
 
-def _runs(segments: Sequence[Sealed]) -> Iterator[list[Sealed]]:
-    """Part segments where others lie between: those may have been delivered."""
+def _runs(segments: Sequence[Sealed], are_all_here: AllHere) -> Iterator[list[Sealed]]:
+    """Part segments where others of their points lie between that may have been delivered."""
     run: list[Sealed] = []
     for segment in sorted(segments, key=lambda one: one.id):
-        if run and (
-            (segment.epoch, segment.seq) != (run[-1].epoch, run[-1].seq + 1)
-            or segment.point_set != run[-1].point_set
+        if run and not (
+            (segment.epoch, segment.point_set) == (run[-1].epoch, run[-1].point_set)
+            and are_all_here(segment.epoch, run[-1].seq, segment.seq)
         ):
             yield run
             run = []

@@ -22,7 +22,8 @@ CREATE TABLE segments (
     crc INTEGER NOT NULL,
     point_set BLOB NOT NULL,
     tokens BLOB,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    class INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 
 CREATE TABLE point_sets (

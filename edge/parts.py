@@ -1,28 +1,14 @@
 """The running parts of the gateway, and what they tell of themselves at one moment."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge.collector import Collector, DeviceState
 from edge.intake import Intake
 from edge.outbox import Outbox
+from edge.room import DayRate, Room, days_left, written_bytes
 from edge.uplink import Uplink
 from shared.clock import MICROSECONDS, Clock
-
-DAY_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How full the outbox is: its size, the age of its oldest batch, and how long it will do.
-
-    `days_left` is the room that is left at the rate of this process so far, None before it has one.
-    """
-
-    used_bytes: int
-    queue_age_s: float
-    days_left: float | None
 
 
 @dataclass(slots=True)
@@ -36,6 +22,14 @@ class Parts:
     clock: Clock
     max_bytes: int
     started_s: float
+    written: DayRate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.written = DayRate(self.started_s, written_bytes() or 0)
+
+    def note_written(self) -> None:
+        """Take note of what was written to disk by now."""
+        self.written.note(self.clock.monotonic_s(), written_bytes() or 0)
 
     def ledger(self) -> dict[str, Any]:
         """Give the ledger, the dues of this process and whether the books balance."""
@@ -63,17 +57,8 @@ class Parts:
         used = await self.outbox.used_bytes()
         oldest = await self.outbox.fetch(0, self.outbox.index.next_id, 1)
         age_s = (self.clock.now_us() - oldest[0].t0) / MICROSECONDS if oldest else 0.0
-        running_s = self.clock.monotonic_s() - self.started_s
-        sealed = self.intake.dues.sealed_bytes
-        days = (self.max_bytes - used) * running_s / sealed / DAY_S if sealed else None
-        return Room(used, max(0.0, age_s), None if days is None else max(0.0, days))
-
-
-def written_bytes() -> int | None:
-    """Tell what this process had written to disk, in bytes; None where the system does not say."""
-    try:
-        lines = Path("/proc/self/io").read_text("ascii").splitlines()
-    except OSError:
-        return None
-    fields = dict(line.split(": ", 1) for line in lines)
-    return int(fields["write_bytes"])
+        now_s = self.clock.monotonic_s()
+        self.note_written()
+        days = days_left(self.max_bytes - used, self.intake.sealed_rate.a_day(now_s))
+        wear = self.written.a_day(now_s) if written_bytes() is not None else None
+        return Room(used, max(0.0, age_s), days, wear)

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import apsw
 
-from edge.sealed import AS_READ, EpochRow, Found, found_of
+from edge.sealed import AS_READ, AS_READ_1, EpochRow, Found, found_of
 
 
 class Salvage:
@@ -35,12 +35,17 @@ class Salvage:
         One may come twice.
         """
         known = self.point_sets()
+        columns = AS_READ if self._knows_classes() else AS_READ_1
         for order in ("", " DESC"):
-            query = f"SELECT {AS_READ} FROM segments ORDER BY id{order}"  # noqa: S608 - constant
+            query = f"SELECT {columns} FROM segments ORDER BY id{order}"  # noqa: S608 - constant
             for row in self._readable(query):
                 one = found_of(row, (row[1], row[2]))
                 if one.is_sound and one.segment.point_set in known:
                     yield one
+
+    def _knows_classes(self) -> bool:
+        names = self._readable("SELECT name FROM pragma_table_info('segments')")
+        return ("class",) in names
 
     def epochs(self) -> Iterator[EpochRow]:
         """Yield the epochs."""

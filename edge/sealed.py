@@ -4,15 +4,21 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from shared.model import Kind
+from shared.model import Kind, PointClass
 
-COLUMNS: Final = "id, epoch, seq, kind, count, t0, t1, crc, point_set, body, tokens"
+COLUMNS: Final = "id, epoch, seq, kind, count, t0, t1, crc, point_set, body, tokens, class"
 
 # In a damaged file a value can be of any type: casts keep the reader from failing on it.
 AS_READ: Final = ", ".join(
     f"CAST({name} AS {'BLOB' if name in ('kind', 'point_set', 'body', 'tokens') else 'INTEGER'})"
     for name in COLUMNS.split(", ")
 )
+
+AS_READ_1: Final = AS_READ.replace("CAST(class AS INTEGER)", "1")
+"""The same of a file of format 1, which knew no classes."""
+
+CLASSES: Final = tuple(PointClass)
+"""A class by its rank: the lower, the sooner it is lost. A segment holds points of one class."""
 
 _KINDS: Final = {kind.value.encode(): kind for kind in Kind}
 
@@ -30,6 +36,7 @@ class Draft:
     t1: int
     point_set: bytes
     body: bytes
+    klass: PointClass = PointClass.NORMAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +52,11 @@ class Sealed:
     t1: int
     point_set: bytes
     body: bytes
+    klass: PointClass = PointClass.NORMAL
 
     def as_draft(self) -> Draft:
         """Give the batch without its name."""
-        return Draft(self.kind, self.count, self.t0, self.t1, self.point_set, self.body)
+        return Draft(self.kind, self.count, self.t0, self.t1, self.point_set, self.body, self.klass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,9 @@ class EpochRow:
 def crc_of(epoch: int, seq: int, draft: Draft | Sealed, tokens: bytes | None) -> int:
     """Check-sum a segment: its name, what is said of it, its bytes and its tokens."""
     head = f"{epoch} {seq} {draft.kind} {draft.count} {draft.t0} {draft.t1}".encode()
+    if draft.klass is not PointClass.NORMAL:
+        # Format 1 had no classes; what it sealed must still check.
+        head += f" {draft.klass}".encode()
     for part in (draft.point_set, draft.body, tokens or b""):
         head += zlib.crc32(part).to_bytes(4, "big")
     return zlib.crc32(head)
@@ -90,7 +101,7 @@ def crc_of(epoch: int, seq: int, draft: Draft | Sealed, tokens: bytes | None) ->
 
 def found_of(row: tuple[Any, ...], name: tuple[int, int]) -> Found:
     """Read a row of the file, in the order of its columns, that lies where `name` belongs."""
-    id_, epoch, seq, kind_text, count, t0, t1, crc, point_set, body, tokens = row
+    id_, epoch, seq, kind_text, count, t0, t1, crc, point_set, body, tokens, rank = row
     kind = _KINDS.get(kind_text or b"")
     sealed = Sealed(
         id_,
@@ -101,6 +112,7 @@ def found_of(row: tuple[Any, ...], name: tuple[int, int]) -> Found:
         t1 or 0,
         point_set or b"",
         body or b"",
+        CLASSES[rank] if rank in range(len(CLASSES)) else PointClass.NORMAL,
     )
     if kind and (epoch, seq) == name and crc_of(*name, sealed, tokens) == crc:
         return Found(sealed, tokens, is_sound=True)

@@ -7,9 +7,13 @@ from typing import Self, cast
 
 import apsw
 
-from edge.sealed import AS_READ, EpochRow, Found, found_of
+from edge.sealed import AS_READ, CLASSES, EpochRow, Found, found_of
 from edge.sqlite import OutboxDamaged, translated
 from shared.link import Range
+from shared.model import Kind, PointClass
+
+Sort = tuple[Kind, PointClass]
+"""What a segment holds: its kind, and the class of its points."""
 
 
 class SegmentReads:
@@ -71,15 +75,16 @@ class SegmentReads:
             raise OutboxDamaged(f"the outbox file is damaged: {found}")
 
     def after(
-        self, id_: int, below: int, limit: int, *, readings_only: bool = False
+        self, id_: int, below: int, limit: int, *, sort: Sort | None = None
     ) -> Iterator[Found]:
         """Yield the segments with `id_` < id < `below` by id, at most `limit`, sound or not."""
-        wanted = " AND kind <> 'events'" if readings_only else ""
+        wanted = "" if sort is None else " AND kind = ? AND class = ?"
+        values = () if sort is None else (sort[0].value, CLASSES.index(sort[1]))
         with translated():
             rows = self._db.execute(
                 f"SELECT {AS_READ} FROM segments"  # noqa: S608 - constant column list
                 f" WHERE id > ? AND id < ?{wanted} ORDER BY id LIMIT ?",
-                (id_, below, limit),
+                (id_, below, *values, limit),
             )
             for row in rows:
                 yield found_of(row, self._name_of(row[0]))

@@ -17,14 +17,14 @@ from typing import Final
 import apsw
 
 from edge.salvage import Salvage
-from edge.sealed import COLUMNS, Draft, EpochRow, Found, crc_of
+from edge.sealed import CLASSES, COLUMNS, Draft, EpochRow, Found, crc_of
 from edge.segment_reads import SegmentReads
 from edge.sqlite import OutboxBroken, OutboxFull, translated
 from shared.link import Range, Settled
 from shared.model import Kind
 from shared.seqs import SeqSet
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 EPOCH_BITS: Final = 40
 """Room for the seqs of an epoch where a damaged file is carried over."""
@@ -69,6 +69,10 @@ class SegmentFile(SegmentReads):
         if version == 0:
             with self._committing():
                 self._db.execute(files("edge").joinpath("outbox.sql").read_text("utf-8"))
+                self._db.execute(f"PRAGMA user_version={FORMAT}")
+        elif version == 1:
+            with self._committing():
+                self._db.execute("ALTER TABLE segments ADD COLUMN class INTEGER NOT NULL DEFAULT 1")
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
         elif version != FORMAT:
             msg = f"outbox format {version}; this gateway reads {FORMAT}: update the gateway"
@@ -115,7 +119,7 @@ class SegmentFile(SegmentReads):
             with_it = tokens if nth == seq else None
             self._db.execute(
                 f"INSERT INTO segments ({COLUMNS})"  # noqa: S608 - constant column list
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     row.base + nth,
                     row.epoch,
@@ -128,6 +132,7 @@ class SegmentFile(SegmentReads):
                     draft.point_set,
                     draft.body,
                     with_it,
+                    CLASSES.index(draft.klass),
                 ),
             )
 

@@ -89,7 +89,9 @@ class PointSection(Section):
     unit: str = Field("", max_length=40, description="Unit of its values, as text.")
     type: PointType = Field(PointType.NUMBER, description="number, boolean or text.")
     klass: PointClass = Field(
-        PointClass.NORMAL, alias="class", description="low, normal, high or alert; kept with it."
+        PointClass.NORMAL,
+        alias="class",
+        description="low, normal, high or alert: a full outbox loses low first, alert never.",
     )
     source: dict[str, Any] = Field(description="Where the driver reads it; see the driver.")
     report: ReportSection | None = Field(

@@ -29,7 +29,7 @@ from edge.tail import Tail
 from shared.clock import SystemClock
 from shared.columns import Columns
 from shared.link import Settled, ranges_of
-from shared.model import Point, PointSet
+from shared.model import Kind, Point, PointClass, PointSet
 from tests.chaos.power_cut_recorder import Recorder
 
 POINTS: Final = PointSet(tuple(Point(f"device/p{nth}") for nth in range(12)))
@@ -160,7 +160,9 @@ class Workload:
 
     async def _drop(self, outbox: MarkedOutbox) -> None:
         top = outbox.index.next_id
-        oldest = await outbox.fetch(0, top, self.rng.randint(1, 6), readings_only=True)
+        oldest = await outbox.fetch(
+            0, top, self.rng.randint(1, 6), sort=(Kind.READINGS, PointClass.NORMAL)
+        )
         await outbox.drop(oldest, GapReason.OUTBOX_FULL)
         for one in await outbox.fetch(top - 1, outbox.index.next_id, 100):
             outbox.note(one.epoch, one.seq, one.as_draft())

@@ -15,6 +15,7 @@ from edge.settings import OutboxSection
 from edge.sqlite import OutboxHeld
 from shared.batch import decode
 from shared.clock import SystemClock
+from shared.model import Kind, PointClass
 from tests.integration.outbox_kit import (
     ALL,
     POINTS,
@@ -125,7 +126,7 @@ async def test_the_outbox_stays_under_its_cap_and_declares_what_that_costs(tmp_p
     gaps = await gaps_in(outbox)
     assert {gap["reason"] for gap in gaps} == {"too_large", "outbox_full"}
     assert sum(gap["count"] for gap in gaps) == ledger.gaps
-    oldest = (await outbox.fetch(0, ALL, 1, readings_only=True))[0]
+    oldest = (await outbox.fetch(0, ALL, 1, sort=(Kind.READINGS, PointClass.NORMAL)))[0]
     assert oldest.t0 > START_US + 200_000
     await outbox.close()
 
@@ -137,7 +138,7 @@ async def test_what_is_too_old_is_dropped_and_nothing_else(tmp_path: Path) -> No
         await commit(outbox, 2, START_US + nth * 1_000_000)
     clock.at_us = START_US + 130 * 1_000_000
     await outbox.keep_caps()
-    left = await outbox.fetch(0, ALL, 1_000, readings_only=True)
+    left = await outbox.fetch(0, ALL, 1_000, sort=(Kind.READINGS, PointClass.NORMAL))
     assert left[0].t1 >= clock.at_us - 60_000_000
     assert len(left) == 30
     assert {gap["reason"] for gap in await gaps_in(outbox)} == {"too_old"}

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from edge.ledger import Dues, Ledger
 from edge.metrics import GatewayMetrics
-from edge.parts import Room
+from edge.room import Room
 
 README = Path(__file__).parents[2] / "edge/README.md"
 
@@ -21,7 +21,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
         uplink=SimpleNamespace(is_connected=True, sent_bytes=1, received_bytes=2),
     )
     metrics = GatewayMetrics(cast(Any, parts))
-    metrics.room = Room(1, 2.0, 3.0)
+    metrics.room = Room(1, 2.0, 3.0, 4.0)
     there = {
         f"{one.name}_total" if one.type == "counter" else one.name for one in metrics.collect()
     }
