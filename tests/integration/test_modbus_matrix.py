@@ -34,9 +34,11 @@ async def test_the_right_reading_is_among_the_plausible_ones(
     number: int, table: Table, at: int, order: Order
 ) -> None:
     laid = dict(enumerate(words(order, "float32", 231.5), at))
-    async with register_device({table: laid}) as port:
-        async with ModbusDriver(ModbusDeviceOptions(host=HOST, port=port)) as driver:
-            found = await read_matrix(driver, number, table)
+    async with (
+        register_device({table: laid}) as port,
+        ModbusDriver(ModbusDeviceOptions(host=HOST, port=port)) as driver,
+    ):
+        found = await read_matrix(driver, number, table)
     right = [
         one for one in found if one.type == "float32" and one.order == order and one.value == 231.5
     ]
@@ -49,21 +51,25 @@ async def test_the_right_reading_is_among_the_plausible_ones(
 
 async def test_the_source_of_each_candidate_reads_what_was_shown() -> None:
     laid = dict(enumerate([0x4367, 0x8000, 0x1234, 0x0042, 0x0001, 0x0002], 9))
-    async with register_device({"holding": laid}) as port:
-        async with ModbusDriver(ModbusDeviceOptions(host=HOST, port=port)) as driver:
-            found = await read_matrix(driver, 10, "holding")
-            assert len(found) > 50
-            for one in found:
-                source = ModbusPointOptions.model_validate(one.source)
-                assert (await driver.read(driver.plan([PointSource(Point("cell"), source)]))).value[
-                    0
-                ] == one.value
+    async with (
+        register_device({"holding": laid}) as port,
+        ModbusDriver(ModbusDeviceOptions(host=HOST, port=port)) as driver,
+    ):
+        found = await read_matrix(driver, 10, "holding")
+        assert len(found) > 50
+        for one in found:
+            source = ModbusPointOptions.model_validate(one.source)
+            assert (await driver.read(driver.plan([PointSource(Point("cell"), source)]))).value[
+                0
+            ] == one.value
 
 
 async def test_registers_that_are_not_there_cost_only_what_needs_them() -> None:
-    async with register_device({"holding": {10: 215}}) as port:
-        async with ModbusDriver(ModbusDeviceOptions(host=HOST, port=port)) as driver:
-            found = await read_matrix(driver, 10, "holding")
+    async with (
+        register_device({"holding": {10: 215}}) as port,
+        ModbusDriver(ModbusDeviceOptions(host=HOST, port=port)) as driver,
+    ):
+        found = await read_matrix(driver, 10, "holding")
     assert {one.type for one in found} <= {"uint16", "int16", "bcd16"}
     assert 215.0 in {one.value for one in found}
 
