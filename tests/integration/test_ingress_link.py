@@ -294,8 +294,10 @@ async def test_more_batches_than_the_hand_holds_are_put_off_not_lost(central: Ce
     async with link_peer(central.link_port, gateway.context()) as peer:
         await peer.hello()
         # Held for their point set, they stay in hand, so the last one finds it full.
-        for seq in range(most + 1):
+        for seq in range(most):
             await peer.send(readings_batch(SET, seq, [(0, now_us() + seq, 1.0, 0)]))
+        await peer.await_frame(NeedPointSet)  # else the set may come before it was asked for
+        await peer.send(readings_batch(SET, most, [(0, now_us() + most, 1.0, 0)]))
         put_off = await peer.await_frame(RetryAfter)
         assert (put_off.seq, put_off.reason) == (most, "busy")
         await peer.send(point_set_frame(SET))
