@@ -1,6 +1,6 @@
 """The gateway's configuration file: what it holds, and every mistake in it at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -171,6 +171,9 @@ def load(path: Path) -> GatewayConfig:
     if problems:
         raise SettingsError(str(path), problems)
     devices = tuple(_device(section, file.policies) for section in file.devices)
+    same = list(_same_devices(path, document, devices))
+    if same:
+        raise SettingsError(str(path), same)
     return GatewayConfig(file, (path.parent / file.gateway.data).resolve(), devices)
 
 
@@ -189,6 +192,19 @@ def _device(
     by_class = {klass: one.report for klass, one in (policies or {}).items()}
     reports = tuple(policy_of(point.report, point.klass, by_class) for point in section.points)
     return Device(section.name, driver, section.interval_s, options, points, reports)
+
+
+def _same_devices(path: Path, document: Any, devices: Sequence[Device]) -> Iterator[str]:
+    """Find what is configured twice: two connections to one device would disturb each other."""
+    seen: dict[tuple[str, str], str] = {}
+    for at, device in enumerate(devices):
+        if device.driver.address is None:
+            continue
+        address = device.driver.address(device.options)
+        first = seen.setdefault((device.driver.name, address), device.name)
+        if first != device.name:
+            text = f"{address} is the device {first!r} already: put these points there"
+            yield complaint(path, document, ("devices", at, "options"), text)
 
 
 def _repeats(path: Path, document: Any) -> Iterator[str]:

@@ -116,6 +116,21 @@ def test_what_is_no_map_of_settings_is_refused(tmp_path: Path, text: str) -> Non
     assert problems(tmp_path, text)
 
 
+def test_one_device_is_not_configured_twice(tmp_path: Path) -> None:
+    again = """\
+  - name: meter-2
+    driver: modbus
+    options: {host: 192.0.2.7, timeout_s: 1}
+    points: [{key: meter2/power, source: {register: 0}}]
+"""
+    (problem,) = problems(tmp_path, GOOD + again)
+    assert problem.startswith("24:")
+    assert "192.0.2.7:502 unit 1" in problem
+    assert "'meter-1'" in problem
+    other = again.replace("timeout_s: 1", "unit: 2")
+    assert len(read(tmp_path, GOOD + other).devices) == 2
+
+
 def test_a_secret_that_was_given_is_not_repeated(tmp_path: Path) -> None:
     secret = "correct-horse-battery"
     text = GOOD.replace("{host: 192.0.2.7}", "{host: 192.0.2.7, password: " + secret + "}")
