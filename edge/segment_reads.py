@@ -26,7 +26,8 @@ class SegmentReads:
 
     def close(self) -> None:
         """Close the file; what was committed stays."""
-        self._db.close(force=True)
+        with translated():
+            self._db.close(force=True)
 
     def __enter__(self) -> Self:
         return self
