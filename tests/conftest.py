@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest.register_assert_rewrite("tests.contract.driver_rig", "tests.contract.driver_suite")
+pytest.register_assert_rewrite("protocols.testing.rig", "protocols.testing.suite")
 settings.register_profile("spine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("spine")
 

@@ -7,8 +7,8 @@ import pytest
 
 from protocols.bacnet import BacnetDevice, BacnetPoint, driver_type
 from protocols.driver import PointSource
+from protocols.testing.suite import PollingContract
 from shared.model import Point
-from tests.contract.driver_suite import PollingContract
 from tests.servers.bacnet import HOST, BacnetServer
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from protocols.driver import PointSource
 from protocols.modbus import ModbusDeviceOptions, ModbusPointOptions, driver_type
+from protocols.testing.suite import PollingContract
 from shared.model import Point
-from tests.contract.driver_suite import PollingContract
 from tests.servers.modbus import HOST, RegisterServer
 
 

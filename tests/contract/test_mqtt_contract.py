@@ -10,8 +10,8 @@ import pytest
 from protocols.driver import PointSource
 from protocols.mqtt import driver_type
 from protocols.mqtt.options import MqttDevice, MqttPoint
+from protocols.testing.suite import AcknowledgingContract
 from shared.model import Point
-from tests.contract.driver_suite import AcknowledgingContract
 from tests.servers.mosquitto import HOST, Mosquitto, establish, publish
 
 pytestmark = pytest.mark.integration

@@ -8,8 +8,8 @@ import pytest
 from protocols.driver import PointSource
 from protocols.opcua import driver_type
 from protocols.opcua.options import OpcuaDevice, OpcuaPoint
+from protocols.testing.suite import PollingContract, PushingContract
 from shared.model import Point
-from tests.contract.driver_suite import PollingContract, PushingContract
 from tests.servers.opcua import HOST, OpcuaServer
 
 BAD_DEVICE_FAILURE: Final = 0x808B_0000

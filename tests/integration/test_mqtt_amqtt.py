@@ -13,9 +13,9 @@ from paho.mqtt import publish as paho_publish
 from protocols.driver import PointSource
 from protocols.mqtt.driver import MqttDriver
 from protocols.mqtt.options import MqttDevice, MqttPoint
+from protocols.testing.rig import Inbox
 from shared.model import Point
 from shared.quality import GOOD, Reason, uncertain
-from tests.contract.driver_rig import Inbox
 
 pytestmark = pytest.mark.integration
 

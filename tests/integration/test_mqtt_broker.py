@@ -16,10 +16,10 @@ from pydantic import SecretStr
 from protocols.driver import Delivery, PointSource
 from protocols.mqtt.driver import MqttDriver
 from protocols.mqtt.options import MqttDevice, MqttPoint
+from protocols.testing.rig import Inbox, eventually
 from shared.errors import LinkLost, Refused
 from shared.model import Point, PointType
 from shared.quality import QualityClass, Reason, class_of, reason_of
-from tests.contract.driver_rig import Inbox, eventually
 from tests.servers.mosquitto import HOST, Mosquitto, establish, mosquitto, publish
 
 pytestmark = pytest.mark.integration

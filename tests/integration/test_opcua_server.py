@@ -21,12 +21,12 @@ from protocols.driver import PointSource
 from protocols.opcua import session as session_module
 from protocols.opcua.driver import OpcuaDriver
 from protocols.opcua.options import OpcuaDevice, OpcuaPoint
+from protocols.testing.rig import Inbox, deaf_server, eventually
 from shared.clock import from_datetime
 from shared.columns import Columns
 from shared.errors import LinkLost, OptionsWrong, Refused
 from shared.model import Point, PointType
 from shared.quality import GOOD, QualityClass, Reason, bad, class_of, reason_of
-from tests.contract.driver_rig import Inbox, deaf_server, eventually
 from tests.servers.opcua import Lying, OpcuaServer
 
 pytestmark = pytest.mark.integration

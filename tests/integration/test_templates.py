@@ -11,11 +11,11 @@ import pytest
 from protocols import registry, templates
 from protocols.driver import Delivery, Driver, PointSource, Subscribing
 from protocols.templates import Sample, Template
+from protocols.testing.rig import DEADLINE_S
 from shared.columns import Columns, concatenate
 from shared.errors import OptionsWrong
 from shared.model import Point, PointType
 from shared.quality import QualityClass, class_of
-from tests.contract.driver_rig import DEADLINE_S
 from tests.servers.mosquitto import HOST, establish, mosquitto, publish
 from tests.servers.register_device import register_device
 

@@ -17,6 +17,7 @@ not acknowledged (`tokens_kept` > 0).
 """
 
 import asyncio
+import inspect
 import math
 from pathlib import Path
 from typing import Final
@@ -27,12 +28,8 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-import protocols
 from protocols.driver import Driver, Subscribing
-from shared.clock import SystemClock
-from shared.errors import LinkLost, OptionsWrong
-from shared.quality import GOOD, QualityClass, Reason
-from tests.contract.driver_rig import (
+from protocols.testing.rig import (
     DEADLINE_S,
     HOST,
     Inbox,
@@ -51,6 +48,9 @@ from tests.contract.driver_rig import (
     reasons,
     subscribed,
 )
+from shared.clock import SystemClock
+from shared.errors import LinkLost, OptionsWrong
+from shared.quality import GOOD, QualityClass, Reason
 
 __all__ = [
     "DEADLINE_S",
@@ -190,7 +190,7 @@ class DriverContract:
         assert len(await connect_and_read(rig)) == len(rig.points())
 
     async def test_every_quality_rule_is_rated_with_a_note(self, rig: Rig) -> None:
-        home = Path(protocols.__file__).parent / rig.driver_type.name
+        home = Path(inspect.getfile(rig.driver_type.device_options)).parent
         rated = YAML(typ="safe").load(home / "quality.yaml")
         assert tuple(rated) == QUALITY_RULES
         for rule, rating in rated.items():

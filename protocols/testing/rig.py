@@ -55,6 +55,7 @@ class Rig(Protocol):
 
 
 def make(rig: Rig, port: int | None = None) -> Driver:
+    """Make a driver of the rig, for another port if one is given."""
     return rig.driver_type.make(rig.options(port))
 
 
@@ -98,14 +99,17 @@ def closed_port() -> int:
 
 
 def reasons(columns: Columns) -> list[Reason]:
+    """Give the reason of each row."""
     return [reason_of(int(quality)) for quality in columns.quality]
 
 
 def classes(columns: Columns) -> list[QualityClass]:
+    """Give the quality class of each row."""
     return [class_of(int(quality)) for quality in columns.quality]
 
 
 async def connect_and_read(rig: Rig, port: int | None = None) -> Columns:
+    """Connect a new driver and read the rig's points once."""
     driver = make(rig, port)
     plan = driver.plan(rig.points())
     with anyio.fail_after(DEADLINE_S):
@@ -197,16 +201,20 @@ async def subscribed(
 
 
 def build(kind: DriverType, options: dict[str, Any], points: Sequence[PointSource]) -> None:
+    """Make a driver and a plan of options as somebody wrote them."""
     kind.make(kind.device_options.model_validate(options)).plan(points)
 
 
 def build_one(
     kind: DriverType, device: dict[str, Any], point: Point, options: dict[str, Any]
 ) -> None:
+    """Make a driver and a plan with one point."""
     build(kind, device, [PointSource(point, kind.point_options.model_validate(options))])
 
 
 def forbid_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail the test if a socket is opened or a name is looked up."""
+
     def refuse(*_: object, **__: object) -> NoReturn:
         pytest.fail("opened a socket or looked a name up")
 
@@ -216,6 +224,8 @@ def forbid_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def no_tasks_but(before: set[asyncio.Task[Any]]) -> None:
+    """Wait until no task is left that was not there before."""
+
     async def gone() -> bool:
         return not (asyncio.all_tasks() - before)
 
