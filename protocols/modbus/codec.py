@@ -52,7 +52,7 @@ def frame(transaction: int, unit: int, pdu: bytes) -> bytes:
     return _HEADER.pack(transaction, 0, len(pdu) + 1, unit) + pdu
 
 
-def read_header(data: bytes | bytearray, at: int = 0) -> tuple[int, int]:
+def read_header(data: bytes | bytearray | memoryview, at: int = 0) -> tuple[int, int]:
     """Read the header at `at`: the transaction id and the bytes of the whole frame.
 
     Raises `NotModbus` where protocol id or length cannot be those of a Modbus answer.

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self, cast
 
-from protocols.modbus.codec import HEADER_BYTES, NotModbus, frame, is_from_gateway, read_header
+from protocols.modbus.codec import NotModbus, is_from_gateway
+from protocols.modbus.framing import FOREIGN, Framing, RtuFraming, TcpFraming
 from protocols.modbus.options import ModbusDeviceOptions
 from shared.errors import LinkLost
 
@@ -40,6 +41,8 @@ class Connection(asyncio.BufferedProtocol):
         self._peer = f"{options.host}:{options.port}"
         self._unit = options.unit
         self._timeout_s = options.timeout_s
+        is_rtu = options.transport == "rtu_over_tcp"
+        self._framing: Framing = RtuFraming() if is_rtu else TcpFraming()
         self._transport: asyncio.Transport | None = None
         self._closed = self._loop.create_future()
         self._lost: str | None = None
@@ -114,15 +117,18 @@ class Connection(asyncio.BufferedProtocol):
         """Cut frames out of the stream; an incomplete one waits for its rest."""
         end = self._filled + nbytes
         at = 0
-        while end - at >= HEADER_BYTES:
+        while at < end:
             try:
-                transaction, size = read_header(self._data, at)
+                cut = self._framing.cut(self._view, at, end)
             except NotModbus as error:
-                self._give_up(f"this is no Modbus TCP answer ({error}); check address and port")
+                self._give_up(
+                    f"this is no Modbus answer ({error}); check address, port and transport"
+                )
                 return
-            if end - at < size:
+            if cut is None:
                 break
-            self._deliver(transaction, bytes(self._view[at + HEADER_BYTES : at + size]))
+            transaction, pdu, size = cut
+            self._deliver(transaction, pdu)
             at += size
         self._filled = end - at
         if at and self._filled:
@@ -135,7 +141,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline_s = self._loop.time() + self._timeout_s
         if self._watch is None:
             self._watch = self._loop.call_at(self._deadline_s, self._look)
-        self._transport.write(frame(self._transaction, self._unit, pdu))
+        self._transport.write(self._framing.wrap(self._transaction, self._unit, pdu))
 
     def _deliver(self, transaction: int, pdu: bytes) -> None:
         """Hand an answer to the exchange that waits for it; drop what nobody waits for."""
@@ -163,7 +169,9 @@ class Connection(asyncio.BufferedProtocol):
         waited = f"no answer within {self._timeout_s:g} s"
         if self._foreign is not None:
             waited += (
-                f" (an answer came with transaction id {self._foreign} instead of"
+                " (an answer of another unit or function came)"
+                if self._foreign == FOREIGN
+                else f" (an answer came with transaction id {self._foreign} instead of"
                 f" {self._transaction})"
             )
         self._give_up(waited)

@@ -45,6 +45,18 @@ def read_answer(answer: bytes) -> tuple[dict[str, str], int | None]:
     return found, following if more == 0xFF else None
 
 
+def answer_bytes(answer: bytes | bytearray | memoryview) -> int | None:
+    """Tell how long an answer is that may not be complete; None while that is not known."""
+    if len(answer) < _HEAD_BYTES:
+        return None
+    at = _HEAD_BYTES
+    for _ in range(answer[6]):
+        if at + 2 > len(answer):
+            return None
+        at += 2 + answer[at + 1]
+    return at
+
+
 def identity(objects: Mapping[str, str]) -> dict[str, str]:
     """Give what was told under the contract's keys: a product code stands in for a model."""
     told = dict(objects)

@@ -23,6 +23,7 @@ ValueType = Literal[
     "bcd16",
     "bcd32",
 ]
+Transport = Literal["tcp", "rtu_over_tcp"]
 Half = Literal["high", "low"]
 Order = Literal["abcd", "cdab", "badc", "dcba"]
 
@@ -57,6 +58,10 @@ class ModbusDeviceOptions(_Options):
     host: str = Field(min_length=1, max_length=253, description="Host name or IP address")
     port: int = Field(502, ge=1, le=65_535, description="TCP port")
     unit: int = Field(1, ge=0, le=255, description="Unit id (slave address) of the device")
+    transport: Transport = Field(
+        "tcp",
+        description="tcp, or rtu_over_tcp: a converter that passes serial frames on as they are",
+    )
     timeout_s: float = Field(
         3.0, gt=0, le=60, description="How long one answer may take before the link counts as lost"
     )

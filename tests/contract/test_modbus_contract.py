@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from pymodbus import FramerType
 
 from protocols.driver import PointSource
 from protocols.modbus import ModbusDeviceOptions, ModbusPointOptions, driver_type
+from protocols.modbus.options import Transport
 from protocols.testing.suite import PollingContract
 from shared.model import Point
 from tests.servers.modbus import HOST, RegisterServer
@@ -37,12 +39,19 @@ class ModbusRig:
         {"scale": float("nan")},
     )
 
+    transport: Transport = "tcp"
+
     def __init__(self) -> None:
-        self._server = RegisterServer()
+        is_rtu = self.transport == "rtu_over_tcp"
+        self._server = RegisterServer(FramerType.RTU if is_rtu else FramerType.SOCKET)
 
     def options(self, port: int | None = None) -> ModbusDeviceOptions:
         return ModbusDeviceOptions(
-            host=HOST, port=port or self._server.port, timeout_s=1, connect_timeout_s=1
+            host=HOST,
+            port=port or self._server.port,
+            transport=self.transport,
+            timeout_s=1,
+            connect_timeout_s=1,
         )
 
     def points(self) -> Sequence[PointSource]:
@@ -70,6 +79,21 @@ class TestModbus(PollingContract):
     @pytest.fixture
     async def rig(self) -> AsyncIterator[ModbusRig]:
         rig = ModbusRig()
+        await rig.start()
+        yield rig
+        await rig.stop()
+
+
+class RtuRig(ModbusRig):
+    """The same behind a converter that passes serial frames on."""
+
+    transport: Transport = "rtu_over_tcp"
+
+
+class TestModbusRtuOverTcp(PollingContract):
+    @pytest.fixture
+    async def rig(self) -> AsyncIterator[RtuRig]:
+        rig = RtuRig()
         await rig.start()
         yield rig
         await rig.stop()

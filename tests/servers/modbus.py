@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
+from pymodbus import FramerType
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -24,8 +25,9 @@ class RegisterServer:
     every answer the exception of that code.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, framer: FramerType = FramerType.SOCKET) -> None:
         self.port = 0
+        self._framer = framer
         self.tables: dict[str, list[int]] = {name: [0] * SIZE for name in _TABLES.values()}
         self.unknown: set[tuple[str, int]] = set()
         self.busy: ExcCodes | None = None
@@ -34,7 +36,9 @@ class RegisterServer:
 
     async def start(self) -> None:
         if self._server is None:
-            self._server = ModbusTcpServer(self._device(), address=(HOST, self.port))
+            self._server = ModbusTcpServer(
+                self._device(), framer=self._framer, address=(HOST, self.port)
+            )
             await self._server.serve_forever(background=True)
             self.port = listening_port(self._server.transport)
 
