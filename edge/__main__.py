@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvloop
 
-from edge import asking, enrolment, first_read, gateway, installation
+from edge import asking, enrolment, first_read, gateway, installation, modbus_verbs
 from edge.settings import GatewayConfig, load
 from edge.sqlite import OutboxError
 from shared import logs
@@ -18,6 +18,7 @@ from shared.clock import SystemClock
 from shared.errors import SettingsError, SpineError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(modbus_verbs.app, name="modbus")
 
 Config = Annotated[Path, typer.Option(help="The gateway's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from edge.settings import Device, GatewayConfig
 from shared.columns import Columns
 from shared.errors import OptionsWrong
-from shared.quality import class_of, reason_of
+from shared.quality import QualityClass, class_of, reason_of
 
 
 async def told(config: GatewayConfig, name: str) -> list[str]:
@@ -32,10 +32,16 @@ def _lines(device: Device, columns: Columns) -> Iterator[str]:
     width = max(len(source.point.key) for source in device.points)
     for row, series in enumerate(columns.series.tolist()):
         point = device.points[series].point
-        quality = int(columns.quality[row])
-        value = columns.texts.get(row) or f"{columns.value[row]:.10g}"
-        if class_of(quality).name == "GOOD":
-            yield f"{point.key:<{width}}  {value} {point.unit}".rstrip()
-        else:
-            reason = reason_of(quality).name.lower().replace("_", " ")
-            yield f"{point.key:<{width}}  {class_of(quality).name.lower()}: {reason}"
+        is_good = class_of(int(columns.quality[row])) is QualityClass.GOOD
+        unit = f" {point.unit}" if is_good and point.unit else ""
+        yield f"{point.key:<{width}}  {value_text(columns, row)}{unit}"
+
+
+def value_text(columns: Columns, row: int) -> str:
+    """Say a reading's value, or why there is none."""
+    quality = int(columns.quality[row])
+    klass = class_of(quality)
+    if klass is not QualityClass.GOOD:
+        reason = reason_of(quality).name.lower().replace("_", " ")
+        return f"{klass.name.lower()}: {reason}"
+    return columns.texts.get(row) or f"{columns.value[row]:.10g}"
