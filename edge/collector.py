@@ -6,7 +6,8 @@ intake. A dead device costs its own task a little time and no other device anyth
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.gate import Gate
 from edge.holes import GapReason
 from edge.intake import Answer, Intake, Silence
 from edge.report import Shaper
@@ -22,8 +24,9 @@ from protocols.driver import Driver, Subscribing
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.columns import Columns
-from shared.errors import LinkLost, OptionsWrong, Refused
+from shared.errors import LinkLost, OptionsWrong, Refused, SpineError
 from shared.logs import get
+from shared.model import PointSet
 from shared.quality import Reason
 
 REFUSED_S: Final = 60.0
@@ -32,7 +35,17 @@ REFUSED_S: Final = 60.0
 REPORT_S: Final = 1.0
 """How often it is looked what time alone makes due to be reported."""
 
+STOP_S: Final = 10.0
+"""How long a device that is taken out may take to close its connection."""
+
+SWITCH_S: Final = 30.0
+"""How long a change waits until what was read before it is committed."""
+
 _log = get("collector")
+
+
+class ChangeFailed(SpineError):
+    """The devices could not be changed; those of before go on."""
 
 
 class DeviceState(StrEnum):
@@ -54,6 +67,8 @@ class DeviceTask:
     intake: Intake
     clock: Clock
     rng: random.Random = field(default_factory=random.Random)
+    gate: Gate = field(default_factory=Gate)
+    """Whoever brings something by its series passes here: `series` changes while it is closed."""
     state: DeviceState = DeviceState.CONNECTING
     problem: str = ""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,9 +86,22 @@ class DeviceTask:
     async def run(self) -> None:
         """Read the device for ever."""
         self._due_s = self.clock.monotonic_s()
-        while True:
-            pause_s = await self._session()
-            await asyncio.sleep(pause_s)
+        try:
+            while True:
+                pause_s = await self._session()
+                await asyncio.sleep(pause_s)
+        finally:
+            self.answered.set()
+
+    async def stopped(self) -> None:
+        """Tell, after `run` was cancelled, of the polls that were due and are not made any more."""
+        self.intake.suppressed(self.series[:0], self.shaper.reset())
+        missed = int(self._is_polling)
+        late_s = self.clock.monotonic_s() - self._due_s
+        if late_s >= 0 and not self.device.driver.pushes:
+            missed += 1 + int(late_s // self.device.interval_s)
+        if missed:
+            await self._note_missed(missed, GapReason.STOPPED)
 
     async def _session(self) -> float:
         """Read over one connection until it is lost; tell how long to wait before the next."""
@@ -133,16 +161,18 @@ class DeviceTask:
         """Bring what the device gave; the series of `answer` are those of its own points."""
         if self.state is not DeviceState.READING:
             self._speaks_again()
-        shaped = self.shaper.shape(answer.columns, self.clock.now_us())
-        if not self.shaper.is_plain:
-            self.intake.suppressed(self.series[answer.columns.series], shaped.suppressed)
-        await self.intake.answer(replace(answer, columns=self._named(shaped.columns)))
+        async with self.gate.passing():
+            shaped = self.shaper.shape(answer.columns, self.clock.now_us())
+            if not self.shaper.is_plain:
+                self.intake.suppressed(self.series[answer.columns.series], shaped.suppressed)
+            await self.intake.answer(replace(answer, columns=self._named(shaped.columns)))
 
     async def report_due(self) -> None:
         """Bring what time alone makes due: held values, points that fell silent."""
-        due = self.shaper.due(self.clock.now_us())
-        if len(due):
-            await self.intake.answer(Answer(self.device.name, self._named(due)))
+        async with self.gate.passing():
+            due = self.shaper.due(self.clock.now_us())
+            if len(due):
+                await self.intake.answer(Answer(self.device.name, self._named(due)))
 
     def _named(self, columns: Columns) -> Columns:
         return columns.with_series(self.series[columns.series])
@@ -159,9 +189,10 @@ class DeviceTask:
         self._due_s += interval_s
         return missed
 
-    async def _note_missed(self, missed: int) -> None:
-        reason = GapReason.DEVICE_DOWN if self._silent else GapReason.OVERRUN
-        await self.intake.silence(Silence(self.device.name, self.series, reason, missed))
+    async def _note_missed(self, missed: int, reason: GapReason = GapReason.OVERRUN) -> None:
+        reason = GapReason.DEVICE_DOWN if self._silent else reason
+        async with self.gate.passing():
+            await self.intake.silence(Silence(self.device.name, self.series, reason, missed))
 
     async def _fell_silent(self, state: DeviceState, reason: Reason, error: Exception) -> None:
         if state is not self.state:
@@ -177,10 +208,11 @@ class DeviceTask:
         missed = None if self.device.driver.pushes else int(self._is_polling)
         self.intake.suppressed(self.series[:0], self.shaper.reset())
         told = None if self._silent else reason
-        hole = Silence(self.device.name, self.series, GapReason.DEVICE_DOWN, missed, told)
         self._silent = True
         self.answered.set()
-        await self.intake.silence(hole)
+        async with self.gate.passing():
+            hole = Silence(self.device.name, self.series, GapReason.DEVICE_DOWN, missed, told)
+            await self.intake.silence(hole)
 
     def _speaks_again(self) -> None:
         if self._silent:
@@ -196,30 +228,129 @@ class Collector:
     """All devices of the gateway."""
 
     def __init__(
-        self, devices: tuple[Device, ...], intake: Intake, clock: Clock, seed: int | None = None
+        self, devices: Sequence[Device], intake: Intake, clock: Clock, seed: int | None = None
     ) -> None:
         """Number the devices' points in the order of the point set, and make a task for each."""
-        rng = random.Random(seed)  # noqa: S311 - spreads polls in time, keeps no secret
-        self.tasks: list[DeviceTask] = []
-        start = 0
-        for device in devices:
-            series = np.arange(start, start + len(device.points), dtype=np.int32)
-            start += len(device.points)
-            self.tasks.append(DeviceTask(device, series, intake, clock, rng))
+        self._rng = random.Random(seed)  # noqa: S311 - spreads polls in time, keeps no secret
+        self._intake = intake
+        self._clock = clock
+        self._gate = Gate()
+        self._group: asyncio.TaskGroup | None = None
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks = self._numbered(devices, {})
+
+    @property
+    def tasks(self) -> list[DeviceTask]:
+        """List the tasks, in the order of the devices."""
+        return list(self._tasks.values())
+
+    def task(self, name: str) -> DeviceTask | None:
+        """Give the task of a device, if there is one of this name."""
+        return self._tasks.get(name)
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Read all devices for ever; `on_ready` is called when each was tried once."""
         async with asyncio.TaskGroup() as group:
-            for task in self.tasks:
-                group.create_task(task.run(), name=f"device {task.device.name}")
+            self._group = group
+            self._start(self._tasks.values())
             group.create_task(self._report(), name="report")
             for task in self.tasks:
                 await task.answered.wait()
             on_ready()
 
+    async def change(self, devices: Sequence[Device]) -> list[str]:
+        """Read these devices from now on; only those that are other ones than before restart.
+
+        What was read before is committed under the point set of before. Tells the names of the
+        devices that were started. One change at a time. Raises `ChangeFailed` with nothing
+        changed; it is not to be cancelled.
+        """
+        before = self._tasks
+        kept = {
+            one.name: before[one.name]
+            for one in devices
+            if one.name in before and is_same(before[one.name].device, one)
+        }
+        leaving = [task for name, task in before.items() if name not in kept]
+        await self._stop(leaving)
+        try:
+            async with self._gate_closed():
+                await self._intake.repoint(point_set_of(devices))
+                self._tasks = self._numbered(devices, kept)
+        except (SpineError, TimeoutError, OSError) as error:
+            series = {task.device.name: task.series for task in before.values()}
+            again = {task.device.name: self._task(task.device) for task in leaving}
+            self._tasks = {name: again.get(name, task) for name, task in before.items()}
+            for name, task in again.items():
+                task.series = series[name]
+            self._start(again.values())
+            raise ChangeFailed(str(error) or "the outbox takes no more; try again") from error
+        new = [task for name, task in self._tasks.items() if name not in kept]
+        self._start(new)
+        return [task.device.name for task in new]
+
+    @asynccontextmanager
+    async def _gate_closed(self) -> AsyncIterator[None]:
+        """Hold everybody off who brings something, when all that was brought is committed."""
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(SWITCH_S):
+                await stack.enter_async_context(self._gate.closed())
+                await self._intake.flushed()
+            yield
+
+    async def _stop(self, leaving: Sequence[DeviceTask]) -> None:
+        running = [self._running.pop(task.device.name, None) for task in leaving]
+        ending = [one for one in running if one is not None]
+        for one in ending:
+            one.cancel()
+        if ending:
+            _, late = await asyncio.wait(ending, timeout=STOP_S)
+            for one in late:
+                _log.error("a device does not close its connection", task=one.get_name())
+        for task in leaving:
+            await task.stopped()
+
+    def _numbered(
+        self, devices: Sequence[Device], kept: Mapping[str, DeviceTask]
+    ) -> dict[str, DeviceTask]:
+        tasks = {one.name: kept.get(one.name) or self._task(one) for one in devices}
+        for task, series in zip(tasks.values(), _series_of(devices), strict=True):
+            task.series = series
+        return tasks
+
+    def _task(self, device: Device) -> DeviceTask:
+        none = np.empty(0, np.int32)
+        return DeviceTask(device, none, self._intake, self._clock, self._rng, self._gate)
+
+    def _start(self, tasks: Iterable[DeviceTask]) -> None:
+        if self._group is None:
+            return  # not running yet: `run` starts them all
+        for task in tasks:
+            name = task.device.name
+            running = self._group.create_task(task.run(), name=f"device {name}")
+            self._running[name] = running
+
     async def _report(self) -> None:
-        shaped = [task for task in self.tasks if not task.shaper.is_plain]
-        while shaped:
+        while True:
             await asyncio.sleep(REPORT_S)
-            for task in shaped:
-                await task.report_due()
+            for task in self.tasks:
+                if not task.shaper.is_plain:
+                    await task.report_due()
+
+
+def is_same(one: Device, other: Device) -> bool:
+    """Tell whether two configurations of a device say the same."""
+    # The driver's type is made anew at each look-up; its name says which it is.
+    return one.driver.name == other.driver.name and replace(one, driver=other.driver) == other
+
+
+def point_set_of(devices: Sequence[Device]) -> PointSet:
+    """List the points of devices in the order in which the collector numbers them."""
+    return PointSet(tuple(one.point for device in devices for one in device.points))
+
+
+def _series_of(devices: Sequence[Device]) -> Iterator[NDArray[np.int32]]:
+    start = 0
+    for device in devices:
+        yield np.arange(start, start + len(device.points), dtype=np.int32)
+        start += len(device.points)

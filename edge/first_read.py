@@ -1,8 +1,10 @@
 """One read of one device, for a person who wants to see whether it answers as it should."""
 
+import asyncio
 from collections.abc import Iterator
 
 from edge.settings import Device, GatewayConfig
+from edge.twin import stored_devices
 from shared.columns import Columns
 from shared.errors import OptionsWrong
 from shared.quality import QualityClass, class_of, reason_of
@@ -13,9 +15,11 @@ async def told(config: GatewayConfig, name: str) -> list[str]:
 
     Raises `OptionsWrong` for an unknown name, and what the driver raises.
     """
-    found = [device for device in config.devices if device.name == name]
+    stored = await asyncio.to_thread(stored_devices, config.data)
+    devices = {device.name: device for device in (*stored, *config.devices)}
+    found = [device for device in devices.values() if device.name == name]
     if not found:
-        names = ", ".join(device.name for device in config.devices)
+        names = ", ".join(devices)
         msg = f"no device {name!r}; there are {names}"
         raise OptionsWrong(msg)
     return list(_lines(found[0], await read_once(found[0])))

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import uvicorn
 
 from edge.clockstate import is_synchronised
-from edge.collector import Collector
+from edge.collector import Collector, point_set_of
+from edge.config_store import ConfigUnwritable
+from edge.document import NotJson, part_of
 from edge.enrolment import Identity
 from edge.health import health_app
 from edge.holes import GapReason
@@ -23,6 +25,7 @@ from edge.parts import Parts
 from edge.recovery import open_outbox
 from edge.settings import GatewayConfig, HealthSettings
 from edge.sqlite import OutboxFull
+from edge.twin import Twin
 from edge.uplink import Uplink
 from shared.backoff import Backoff
 from shared.clock import Clock
@@ -60,8 +63,24 @@ async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
     """Run the gateway until SIGTERM or SIGINT; what was read by then is committed."""
     config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     identity = Identity.load(config.data)
-    point_set = PointSet(tuple(one.point for device in config.devices for one in device.points))
-    outbox, reason = await _opened(config, point_set, clock)
+    twin = await _with_room(lambda: Twin.opened(config.data, _document(config), clock))
+    try:
+        await _run(config, clock, options, identity, twin)
+    finally:
+        await twin.close()
+
+
+def _document(config: GatewayConfig) -> dict[str, Any] | None:
+    try:
+        return part_of(config.raw)
+    except NotJson as error:
+        raise SettingsError("gateway.yaml", [str(error)]) from error
+
+
+async def _run(
+    config: GatewayConfig, clock: Clock, options: Options, identity: Identity, twin: Twin
+) -> None:
+    outbox, reason = await _opened(config, point_set_of(twin.devices), clock)
     try:
         trusted = config.file.gateway.clock == "trusted"
         flags = _clock_flags(trusted=trusted)
@@ -76,7 +95,8 @@ async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
             trusted_clock=trusted,
             settle_on_accepted=options.settle_on_accepted,
         )
-        collector = Collector(config.devices, intake, clock)
+        collector = Collector(twin.devices, intake, clock)
+        twin.change = collector.change
         parts = Parts(
             outbox,
             intake,
@@ -85,6 +105,7 @@ async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
             clock,
             config.file.outbox.max_bytes,
             clock.monotonic_s(),
+            twin,
         )
         async with _serving(config.file.gateway.health, parts):
             await _until_stopped(parts, identity, config)
@@ -116,7 +137,7 @@ async def _with_room(work: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             done = await work()
-        except (OutboxFull, OSError) as error:
+        except (OutboxFull, ConfigUnwritable, OSError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_ROOM:
                 raise
             if backoff.failures == 0:

@@ -28,6 +28,7 @@ def health_app(parts: Parts) -> Starlette:
     async def readyz(_: Request) -> Response:
         ready = parts.is_ready()
         body = {"ready": ready, "link": parts.link(), "devices": parts.devices()}
+        body["configuration"] = parts.configuration()
         return JSONResponse(body, 200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
@@ -44,6 +45,7 @@ def health_app(parts: Parts) -> Starlette:
             for epoch, seq, code, detail, at_us in await parts.outbox.refusals()
         ]
         told = {"link": parts.link(), "devices": parts.devices(), "refused": refusals}
+        told["configuration"] = parts.configuration()
         outbox = asdict(await parts.room())
         return JSONResponse({**told, "outbox": outbox, "ledger": parts.ledger()})
 

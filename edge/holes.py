@@ -120,6 +120,27 @@ class Holes:
             ends[series] = min(at, ends.get(series, at))
         return self._close(ends)
 
+    def leave(self, series: NDArray[np.int32], now_us: int) -> list[Gap]:
+        """Declare the holes of these series up to now; if they stay, they are open from now on."""
+        open_ = series[self.since[series] > 0]
+        reasons = {one: self.reasons[one] for one in open_.tolist()}
+        gaps = self._close(dict.fromkeys(reasons, now_us))
+        self.since[open_] = self.opened_at[open_] = now_us
+        self.missed[open_] = 0
+        self.reasons |= reasons
+        return gaps
+
+    def moved_to(self, places: NDArray[np.int32]) -> "Holes":
+        """Carry the holes over to another point set; `places` are the series of before, or -1."""
+        moved = Holes(len(places))
+        new = np.flatnonzero(places >= 0)
+        old = places[new]
+        moved.since[new], moved.opened_at[new] = self.since[old], self.opened_at[old]
+        moved.missed[new] = self.missed[old]
+        pairs = zip(new.tolist(), old.tolist(), strict=True)
+        moved.reasons = {at: self.reasons[was] for at, was in pairs if was in self.reasons}
+        return moved
+
     def _close(self, ends: dict[int, int]) -> list[Gap]:
         alike: dict[tuple[int, int, GapReason, int], list[int]] = {}
         for series, to_us in ends.items():

@@ -27,7 +27,7 @@ from shared.batch import encode, encode_events
 from shared.clock import MICROSECONDS, Clock
 from shared.columns import Columns, concatenate
 from shared.logs import get
-from shared.model import Kind, PointClass
+from shared.model import Kind, PointClass, PointSet
 from shared.quality import Reason, bad
 
 WAITING_READINGS: Final = 50_000
@@ -158,6 +158,25 @@ class Intake:
     def known_tokens(self, device: str) -> Sequence[bytes]:
         """Give the tokens of a device's newest committed deliveries."""
         return tuple(self._outbox.tail.tokens.get(device, ()))
+
+    async def repoint(self, point_set: PointSet) -> None:
+        """Speak of another point set from now on; nothing may be waiting.
+
+        Holes of points that leave are declared up to now. Raises `OutboxFull`; nothing is changed.
+        """
+        before = self._outbox.tail.point_set
+        if point_set == before:
+            return
+        places = before.places(point_set)
+        leaving = np.setdiff1d(np.arange(len(before.points), dtype=np.int32), places)
+        gaps = self.holes.leave(leaving, self._clock.now_us())
+        drafts = [_gap_draft(portion, before.hash) for portion in _gap_portions(gaps)]
+        if drafts:
+            await self._outbox.commit(drafts, self._outbox.tail, None)
+        await self._outbox.repoint(point_set)
+        self.holes = self.holes.moved_to(places)
+        self._heard = np.where(places >= 0, np.append(self._heard, 0)[places], 0)
+        self.ranks = np.array([CLASSES.index(one.klass) for one in point_set.points], np.intp)
 
     def restarted(self, reason: GapReason) -> None:
         """Open the hole between what the outbox holds and the first new answer, for every point."""

@@ -98,6 +98,26 @@ class Outbox:
             if self.index.next_id - self._upto > REPLAYED:
                 await self._try(self._checkpoint())
 
+    async def repoint(self, point_set: PointSet) -> None:
+        """Speak of another point set in what is committed from now on; what is known moves over.
+
+        Raises `OutboxFull` with nothing changed.
+        """
+
+        async def change() -> None:
+            async with self._changing:
+                before = self.tail
+                packed = msgpack.packb(point_set.rows(), use_bin_type=True)
+                await self._called(lambda: self._file.keep_point_set(point_set.hash, packed))
+                self.tail = before.moved_to(point_set, self._clock.now_us())
+                try:
+                    await self._checkpoint()
+                except BaseException:
+                    self.tail = before
+                    raise
+
+        await _uncut(change())
+
     async def _checkpoint(self, *, stopped: bool = False) -> None:
         upto = self.index.next_id - 1
         body = self.tail.pack({"stopped": stopped, "index": self.index.pack()})

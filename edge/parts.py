@@ -7,6 +7,7 @@ from edge.collector import Collector, DeviceState
 from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.room import DayRate, Room, days_left, written_bytes
+from edge.twin import Twin
 from edge.uplink import Uplink
 from shared.clock import MICROSECONDS, Clock
 
@@ -22,6 +23,7 @@ class Parts:
     clock: Clock
     max_bytes: int
     started_s: float
+    twin: Twin
     written: DayRate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +45,14 @@ class Parts:
             task.device.name: {"state": task.state.value, "problem": task.problem}
             for task in self.collector.tasks
         }
+
+    def configuration(self) -> dict[str, Any]:
+        """Tell which revision is in force, what waits for a decision, and what is left out."""
+        head = self.twin.current.head
+        waiting = [{"number": one.number, "source": one.source} for one in self.twin.proposals()]
+        problems = [str(one) for one in self.twin.problems]
+        told = {"revision": head.number, "hash": head.hash.hex(), "source": head.source}
+        return {**told, "proposals": waiting, "problems": problems}
 
     def is_ready(self) -> bool:
         """Tell whether every device was tried at least once."""

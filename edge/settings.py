@@ -14,7 +14,7 @@ from shared.errors import OptionsWrong, SettingsError
 from shared.link import MAX_POINTS
 from shared.logs import LogFormat
 from shared.model import KEY_LENGTH, KEY_PATTERN, SLUG_PATTERN, Point, PointClass, PointType
-from shared.settings import complaint, explain, load_yaml
+from shared.settings import Problem, complaint, load_yaml, problems_in
 
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, max_length=KEY_LENGTH)]
@@ -119,18 +119,23 @@ class PolicySection(Section):
     report: ReportSection = Field(ReportSection(), description="When its points are reported.")
 
 
-class GatewayFile(Section):
-    """The whole file."""
+class Document(Section):
+    """What a gateway reads and how it reports: the part that revisions and central know."""
 
-    gateway: GatewaySection = GatewaySection()
-    central: CentralSection
-    outbox: OutboxSection = OutboxSection()
     policies: dict[PointClass, PolicySection] = Field(
         {}, description="Policies by class of points: low, normal, high, alert."
     )
     devices: tuple[DeviceSection, ...] = Field(
-        min_length=1, max_length=1_000, description="What the gateway reads."
+        (), max_length=1_000, description="What the gateway reads."
     )
+
+
+class GatewayFile(Document):
+    """The whole file: the document, and what belongs to this machine alone."""
+
+    gateway: GatewaySection = GatewaySection()
+    central: CentralSection
+    outbox: OutboxSection = OutboxSection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,28 +158,46 @@ class GatewayConfig:
     file: GatewayFile
     data: Path
     devices: tuple[Device, ...]
+    raw: Mapping[str, Any]
+    """The file as it was read."""
 
 
 def load(path: Path) -> GatewayConfig:
     """Read `gateway.yaml`; raises `SettingsError` with every problem and its line."""
     document = load_yaml(path)
-    problems = [*_repeats(path, document), *_driver_problems(path, document)]
-    points = sum(len(one.get("points") or ()) for _, one in _maps(document.get("devices")))
-    if points > MAX_POINTS:
-        text = f"{points} points; one gateway takes {MAX_POINTS}: use another gateway"
-        problems.append(complaint(path, document, ("devices",), text))
+    found = list(_semantic_problems(document))
     try:
         file = GatewayFile.model_validate(document)
     except ValidationError as error:
-        problems = [*explain(error, path, document), *problems]
-        raise SettingsError(str(path), problems) from error
-    if problems:
-        raise SettingsError(str(path), problems)
-    devices = tuple(_device(section, file.policies) for section in file.devices)
-    same = list(_same_devices(path, document, devices))
+        found = [*problems_in(error), *found]
+        raise _settings_error(path, document, found) from error
+    if found:
+        raise _settings_error(path, document, found)
+    devices = devices_of(file)
+    same = list(_same_devices(devices))
     if same:
-        raise SettingsError(str(path), same)
-    return GatewayConfig(file, (path.parent / file.gateway.data).resolve(), devices)
+        raise _settings_error(path, document, same)
+    return GatewayConfig(file, (path.parent / file.gateway.data).resolve(), devices, document)
+
+
+def _settings_error(path: Path, document: Any, problems: Sequence[Problem]) -> SettingsError:
+    lines = [complaint(path, document, one.place, one.text) for one in problems]
+    return SettingsError(str(path), lines)
+
+
+def problems_of(document: Any) -> list[Problem]:
+    """Find everything that is wrong with a document (see `Document`)."""
+    found = list(_semantic_problems(document))
+    try:
+        valid = Document.model_validate(document)
+    except ValidationError as error:
+        return [*problems_in(error), *found]
+    return found or list(_same_devices(devices_of(valid)))
+
+
+def devices_of(document: Document) -> tuple[Device, ...]:
+    """Put the devices of a valid document into the models of their drivers."""
+    return tuple(_device(section, document.policies) for section in document.devices)
 
 
 def _device(
@@ -194,7 +217,7 @@ def _device(
     return Device(section.name, driver, section.interval_s, options, points, reports)
 
 
-def _same_devices(path: Path, document: Any, devices: Sequence[Device]) -> Iterator[str]:
+def _same_devices(devices: Sequence[Device]) -> Iterator[Problem]:
     """Find what is configured twice: two connections to one device would disturb each other."""
     seen: dict[tuple[str, str], str] = {}
     for at, device in enumerate(devices):
@@ -204,62 +227,67 @@ def _same_devices(path: Path, document: Any, devices: Sequence[Device]) -> Itera
         first = seen.setdefault((device.driver.name, address), device.name)
         if first != device.name:
             text = f"{address} is the device {first!r} already: put these points there"
-            yield complaint(path, document, ("devices", at, "options"), text)
+            yield Problem(("devices", at, "options"), text)
 
 
-def _repeats(path: Path, document: Any) -> Iterator[str]:
+def _semantic_problems(document: Any) -> Iterator[Problem]:
+    """Find what the models cannot see: names used twice, options of drivers, too many points."""
+    devices = document.get("devices") if isinstance(document, dict) else None
+    yield from _repeats(devices)
+    for at, device in _maps(devices):
+        if isinstance(device.get("driver"), str):
+            yield from _options_problems(at, device)
+    points = sum(_count(device.get("points")) for _, device in _maps(devices))
+    if points > MAX_POINTS:
+        text = f"{points} points; one gateway takes {MAX_POINTS}: use another gateway"
+        yield Problem(("devices",), text)
+
+
+def _repeats(devices: Any) -> Iterator[Problem]:
     names: set[str] = set()
     keys: set[str] = set()
-    for at, device in _maps(document.get("devices")):
-        yield from _repeat(path, document, ("devices", at, "name"), device.get("name"), names)
+    for at, device in _maps(devices):
+        yield from _repeat(("devices", at, "name"), device.get("name"), names)
         for nth, point in _maps(device.get("points")):
-            place = ("devices", at, "points", nth, "key")
-            yield from _repeat(path, document, place, point.get("key"), keys)
+            yield from _repeat(("devices", at, "points", nth, "key"), point.get("key"), keys)
 
 
-def _repeat(
-    path: Path, document: Any, place: tuple[str | int, ...], value: Any, seen: set[str]
-) -> Iterator[str]:
+def _repeat(place: tuple[str | int, ...], value: Any, seen: set[str]) -> Iterator[Problem]:
     if not isinstance(value, str):
         return
     if value in seen:
-        yield complaint(path, document, place, f"{value!r} is used twice")
+        yield Problem(place, f"{value!r} is used twice")
     seen.add(value)
-
-
-def _driver_problems(path: Path, document: Any) -> Iterator[str]:
-    for at, device in _maps(document.get("devices")):
-        if isinstance(device.get("driver"), str):
-            yield from _options_problems(path, document, at, device)
 
 
 def _maps(several: Any) -> Iterator[tuple[int, Any]]:
     """Number the maps of what should be a list of maps."""
-    for at, one in enumerate(several if isinstance(several, list) else []):
+    for at, one in enumerate(several if isinstance(several, list | tuple) else []):
         if isinstance(one, dict):
             yield at, one
 
 
-def _options_problems(path: Path, document: Any, at: int, device: Any) -> Iterator[str]:
+def _count(several: Any) -> int:
+    return len(several) if isinstance(several, list | tuple) else 0
+
+
+def _options_problems(at: int, device: Any) -> Iterator[Problem]:
     try:
         driver = registry.find(device["driver"])
     except OptionsWrong as error:
-        yield complaint(path, document, ("devices", at, "driver"), str(error))
+        yield Problem(("devices", at, "driver"), str(error))
         return
     options = device.get("options")
     if isinstance(options, dict):
-        place: tuple[str | int, ...] = ("devices", at, "options")
-        yield from _check(driver.device_options, options, path, document, place)
+        yield from _check(driver.device_options, options, ("devices", at, "options"))
     for nth, point in _maps(device.get("points")):
         if isinstance(point.get("source"), dict):
             place = ("devices", at, "points", nth, "source")
-            yield from _check(driver.point_options, point["source"], path, document, place)
+            yield from _check(driver.point_options, point["source"], place)
 
 
-def _check(
-    model: type[BaseModel], value: Any, path: Path, document: Any, place: tuple[str | int, ...]
-) -> Iterator[str]:
+def _check(model: type[BaseModel], value: Any, place: tuple[str | int, ...]) -> Iterator[Problem]:
     try:
         model.model_validate(value)
     except ValidationError as error:
-        yield from explain(error, path, document, place)
+        yield from problems_in(error, place)

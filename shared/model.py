@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Final
 
 import msgpack
+import numpy as np
+from numpy.typing import NDArray
 
 KEY_PATTERN: Final = r"^[A-Za-z0-9_\-.:~]+(/[A-Za-z0-9_\-.:~]+)*$"
 SLUG_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"
@@ -73,6 +75,11 @@ class PointSet:
         return tuple(
             (point.key, point.unit, point.type.value, point.klass.value) for point in self.points
         )
+
+    def places(self, other: "PointSet") -> NDArray[np.int32]:
+        """Tell which series each point of another set is here, by key; -1 where it is none."""
+        at_by_key = {point.key: at for at, point in enumerate(self.points)}
+        return np.array([at_by_key.get(one.key, -1) for one in other.points], np.int32)
 
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[str]]) -> "PointSet":

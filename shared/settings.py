@@ -1,6 +1,7 @@
 """Reading a YAML file into a pydantic model: every error at once, each with its line."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -34,8 +35,32 @@ def explain(
     error: ValidationError, path: Path, document: Any, below: Sequence[str | int] = ()
 ) -> Iterator[str]:
     """Write each problem of a validation error with its line; `below` is where the model stands."""
+    for problem in problems_in(error, below):
+        yield complaint(path, document, problem.place, problem.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at one place of a document; the value itself is not repeated."""
+
+    place: tuple[str | int, ...]
+    text: str
+
+    @property
+    def path(self) -> str:
+        """The place as people write it: `devices[3].points[2].unit`."""
+        names = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.place)
+        return "".join(names).removeprefix(".")
+
+    def __str__(self) -> str:
+        """Say place and text."""
+        return f"{self.path or '(whole document)'}: {self.text}"
+
+
+def problems_in(error: ValidationError, below: Sequence[str | int] = ()) -> Iterator[Problem]:
+    """Yield each problem of a validation error; `below` is where the model stands."""
     for problem in error.errors(include_input=False, include_url=False):
-        yield complaint(path, document, (*below, *problem["loc"]), problem["msg"])
+        yield Problem((*below, *problem["loc"]), problem["msg"])
 
 
 def complaint(path: Path, document: Any, place: Sequence[str | int], text: str) -> str:

@@ -106,7 +106,7 @@ def test_a_device_name_is_used_once(tmp_path: Path) -> None:
 
 def test_a_section_that_is_missing_is_told(tmp_path: Path) -> None:
     found = problems(tmp_path, "gateway: {}\n")
-    assert {problem.split(": ")[1] for problem in found} == {"central", "devices"}
+    assert {problem.split(": ")[1] for problem in found} == {"central"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""The schema of the configuration database, as migrations that only go forward."""
+
+from typing import Final
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+MIGRATIONS: Final = Migrations("config")
+
+
+@MIGRATIONS(name="0001_revisions")
+def revisions(db: Database) -> None:
+    """Make the tables of revisions, proposals and facts."""
+    for statement in _FIRST:
+        db.execute(statement)
+
+
+_FIRST: Final = (
+    """
+    CREATE TABLE revisions (
+        number INTEGER PRIMARY KEY,
+        hash BLOB NOT NULL,
+        document BLOB NOT NULL,
+        source TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        at_us INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        previous INTEGER NOT NULL,
+        central INTEGER NOT NULL
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX one_is_current ON revisions (state) WHERE state = 'current'",
+    """
+    CREATE TABLE proposals (
+        number INTEGER PRIMARY KEY,
+        base INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        document BLOB NOT NULL,
+        source TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        at_us INTEGER NOT NULL,
+        state TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT",
+    "INSERT INTO counters VALUES ('revisions', 0), ('proposals', 0)",
+)
