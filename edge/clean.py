@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.tail import Tail
 from shared.clock import MICROSECONDS
@@ -47,6 +48,11 @@ def clean(columns: Columns, tail: Tail, now_us: int, flags: int = 0) -> Cleaned:
     return _in_order(with_times, tail, now_us)
 
 
+def is_possible(observed_at: NDArray[np.int64], now_us: int) -> NDArray[np.bool_]:
+    """Tell which times can be: not ten years old, nor more than an hour ahead."""
+    return (observed_at >= now_us - PAST_US) & (observed_at <= now_us + FUTURE_US)
+
+
 def _with_clean_values(columns: Columns, flags: int) -> Columns:
     value, quality = columns.value, columns.quality
     texts = {
@@ -79,7 +85,7 @@ def _storable(text: str) -> str:
 
 def _with_possible_times(columns: Columns, now_us: int) -> Columns:
     at = columns.observed_at
-    wrong = (at < now_us - PAST_US) | (at > now_us + FUTURE_US)
+    wrong = ~is_possible(at, now_us)
     if not wrong.any():
         return columns
     quality = np.where(wrong, columns.quality | np.uint16(Flag.TIME_ADJUSTED), columns.quality)

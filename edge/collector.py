@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.aggregate import Aggregator
 from edge.gate import Gate
 from edge.holes import GapReason
 from edge.intake import Answer, Intake, Silence
@@ -28,6 +29,7 @@ from shared.errors import LinkLost, OptionsWrong, Refused, SpineError
 from shared.logs import get
 from shared.model import PointSet
 from shared.quality import Reason
+from shared.rollups import Rollups
 
 REFUSED_S: Final = 60.0
 """A device that answers and says no is asked again this much later."""
@@ -73,6 +75,7 @@ class DeviceTask:
     problem: str = ""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     shaper: Shaper = field(init=False)
+    aggregator: Aggregator = field(init=False)
     _backoff: Backoff = field(init=False)
     _due_s: float = 0.0
     _silent: bool = False
@@ -80,6 +83,8 @@ class DeviceTask:
 
     def __post_init__(self) -> None:
         self.shaper = Shaper(self.device.reports)
+        policies = self.device.aggregates or (None,) * len(self.device.points)
+        self.aggregator = Aggregator(policies, self.device.holds_us())
         floor_s = min(1.0, self.device.interval_s)
         self._backoff = Backoff(base_s=floor_s, cap_s=30.0, floor_s=floor_s / 2, rng=self.rng)
 
@@ -95,6 +100,7 @@ class DeviceTask:
 
     async def stopped(self) -> None:
         """Tell, after `run` was cancelled, of the polls that were due and are not made any more."""
+        await self.close_windows()
         self.intake.suppressed(self.series[:0], self.shaper.reset())
         missed = int(self._is_polling)
         late_s = self.clock.monotonic_s() - self._due_s
@@ -162,17 +168,42 @@ class DeviceTask:
         if self.state is not DeviceState.READING:
             self._speaks_again()
         async with self.gate.passing():
-            shaped = self.shaper.shape(answer.columns, self.clock.now_us())
+            now_us = self.clock.now_us()
+            # Rollups tell of every reading, also of those that are not worth to be reported.
+            rollups = self.aggregator.take(answer.columns, now_us)
+            shaped = self.shaper.shape(answer.columns, now_us)
             if not self.shaper.is_plain:
                 self.intake.suppressed(self.series[answer.columns.series], shaped.suppressed)
-            await self.intake.answer(replace(answer, columns=self._named(shaped.columns)))
+            await self._give(replace(answer, columns=shaped.columns), rollups)
+
+    async def _give(self, answer: Answer, rollups: Rollups) -> None:
+        kept, aggregated = self.aggregator.parted(answer.columns)
+        if len(rollups):
+            rollups["series"] = self.series[rollups["series"]]
+        named = replace(
+            answer,
+            columns=self._named(kept),
+            aggregated=self._named(aggregated),
+            rollups=rollups,
+        )
+        await self.intake.answer(named)
 
     async def report_due(self) -> None:
-        """Bring what time alone makes due: held values, points that fell silent."""
+        """Bring what time alone makes due: held values, points that fell silent, rollups."""
         async with self.gate.passing():
-            due = self.shaper.due(self.clock.now_us())
-            if len(due):
-                await self.intake.answer(Answer(self.device.name, self._named(due)))
+            now_us = self.clock.now_us()
+            due, rollups = self.shaper.due(now_us), self.aggregator.due(now_us)
+            await self._give_more(due, rollups)
+
+    async def close_windows(self) -> None:
+        """Bring what is known of the windows that are open: the device is read no more."""
+        async with self.gate.passing():
+            rollups = self.aggregator.close(self.clock.now_us())
+            await self._give_more(Columns.empty(), rollups)
+
+    async def _give_more(self, columns: Columns, rollups: Rollups) -> None:
+        if len(columns) or len(rollups):
+            await self._give(Answer(self.device.name, columns), rollups)
 
     def _named(self, columns: Columns) -> Columns:
         return columns.with_series(self.series[columns.series])
@@ -211,6 +242,7 @@ class DeviceTask:
         self._silent = True
         self.answered.set()
         async with self.gate.passing():
+            await self._give_more(Columns.empty(), self.aggregator.silence(self.clock.now_us()))
             hole = Silence(self.device.name, self.series, GapReason.DEVICE_DOWN, missed, told)
             await self.intake.silence(hole)
 
@@ -257,6 +289,11 @@ class Collector:
             for task in self.tasks:
                 await task.answered.wait()
             on_ready()
+
+    async def close_windows(self) -> None:
+        """Bring the open windows of all devices, once `run` has ended."""
+        for task in self.tasks:
+            await task.close_windows()
 
     async def change(self, devices: Sequence[Device]) -> list[str]:
         """Read these devices from now on; only those that are other ones than before restart.
@@ -334,7 +371,7 @@ class Collector:
         while True:
             await asyncio.sleep(REPORT_S)
             for task in self.tasks:
-                if not task.shaper.is_plain:
+                if not (task.shaper.is_plain and task.aggregator.is_plain):
                     await task.report_due()
 
 

@@ -172,6 +172,7 @@ async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig
         # Nothing new comes now: what was brought is committed before the file is closed.
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
+                await parts.collector.close_windows()
                 await parts.intake.flushed()
         committing.cancel()
 

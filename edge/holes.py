@@ -34,8 +34,8 @@ class GapReason(StrEnum):
 class Gap:
     """A declared loss over the open interval (from_us, to_us) of the points in `series`.
 
-    `count` readings were dropped (0: none had been produced; None: unknown); `missed` polls were
-    not made.
+    `count` readings were dropped (0: none had been produced; None: unknown), and so many `rollups`;
+    `missed` polls were not made.
     """
 
     cause: str
@@ -46,10 +46,11 @@ class Gap:
     count: int | None = 0
     missed: int | None = None
     voided: tuple[tuple[int, tuple[Range, ...]], ...] = ()
+    rollups: int = 0
 
     def event(self) -> dict[str, Any]:
         """Write the gap as the event of docs/reference/link.md, under a new id."""
-        return {
+        told = {
             "event": "gap",
             "id": secrets.token_bytes(16),
             "cause": self.cause,
@@ -63,6 +64,7 @@ class Gap:
                 {"epoch": epoch, "seqs": [list(one) for one in seqs]} for epoch, seqs in self.voided
             ],
         }
+        return told | ({"rollups": self.rollups} if self.rollups else {})
 
 
 @dataclass(slots=True)
@@ -166,24 +168,29 @@ class Holes:
 
 
 def dropped(
-    reason: GapReason, columns: Sequence[Columns], voided: dict[int, list[int]], count: int
+    reason: GapReason,
+    columns: Sequence[Columns],
+    voided: dict[int, list[int]],
+    lost: tuple[int, int],
 ) -> list[Gap]:
-    """Describe committed readings that are lost, each series over its own times.
+    """Describe committed readings and rollups that are lost, each series over its own times.
 
-    The counts add up to `count`; the first gap names the batches. Series without alike times have
+    The counts add up to `lost`; the first gap names the batches. Series without alike times have
     a gap of their own, unless that made too many: then one covers all.
     """
+    count, rollups = lost
     whole = concatenate(list(columns))
     names = tuple((epoch, ranges_of(seqs)) for epoch, seqs in voided.items())
     if not len(whole):
-        return [Gap("dropped", reason, (), 0, 0, count=count, voided=names)]
+        return [Gap("dropped", reason, (), 0, 0, count, voided=names, rollups=rollups)]
     alike: dict[tuple[int, int], list[int]] = {}
     for series, first, last in _spans(whole):
         alike.setdefault((first, last), []).append(series)
     if len(alike) > MOST_GAPS:
         first, last = int(whole.observed_at.min()), int(whole.observed_at.max())
         alike = {(first, last): np.unique(whole.series).tolist()}
-    counts = np.bincount(whole.series)
+    # Columns that tell which times rollups cover are no readings.
+    counts = np.bincount(whole.series) * (rollups == 0)
     gaps = [
         Gap(
             "dropped",
@@ -196,7 +203,8 @@ def dropped(
         for (first, last), series in alike.items()
     ]
     over = count - sum(gap.count or 0 for gap in gaps)
-    gaps[0] = replace(gaps[0], count=(gaps[0].count or 0) + over, voided=names)
+    first_count = (gaps[0].count or 0) + over
+    gaps[0] = replace(gaps[0], count=first_count, voided=names, rollups=rollups)
     return gaps
 
 

@@ -61,12 +61,12 @@ class Index:
             segment.epoch, Epoch(EpochRow(segment.epoch, segment.id - segment.seq))
         )
         epoch.kept.add(segment.seq, segment.seq)
-        epoch.readings += segment.count if segment.kind is not Kind.EVENTS else 0
+        epoch.readings += segment.count if segment.kind is Kind.READINGS else 0
 
     def noted(self, drafts: Sequence[Draft]) -> None:
         """Take in what was committed to the current epoch."""
         self.current.kept.add(self.next_seq, self.next_seq + len(drafts) - 1)
-        self.current.readings += sum(d.count for d in drafts if d.kind is not Kind.EVENTS)
+        self.current.readings += sum(d.count for d in drafts if d.kind is Kind.READINGS)
         self.next_seq += len(drafts)
 
     def dropped(self, number: int, seqs: Sequence[Range], readings: int) -> None:

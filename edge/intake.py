@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.clean import clean
+from edge.clean import clean, is_possible
 from edge.holes import Gap, GapReason, Holes
 from edge.ledger import Dues
 from edge.outbox import Outbox
@@ -23,12 +23,13 @@ from edge.settings import OutboxSection
 from edge.sqlite import OutboxFull
 from edge.tail import Tail
 from shared.backoff import Backoff
-from shared.batch import encode, encode_events
+from shared.batch import encode, encode_events, encode_rollups
 from shared.clock import MICROSECONDS, Clock
 from shared.columns import Columns, concatenate
 from shared.logs import get
 from shared.model import Kind, PointClass, PointSet
 from shared.quality import Reason, bad
+from shared.rollups import Rollups, no_rollups
 
 WAITING_READINGS: Final = 50_000
 """The most readings that wait for a commit; whoever brings more waits."""
@@ -42,6 +43,9 @@ SEALED_AT_ONCE: Final = 2_000
 EVENTS_PORTION: Final = 512 * 1024
 """About how many bytes of gap events go into one batch: half of what a batch may carry."""
 
+ROLLUPS_PORTION: Final = 5_000
+"""Rollups in one batch; each takes about a hundred bytes before compression."""
+
 TEXT_PORTION: Final = 1024 * 1024
 """The most characters of text in one batch, so that every batch stays far below the link's cap."""
 
@@ -50,13 +54,18 @@ _log = get("intake")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Readings a device gave; `columns.series` is the index in the gateway's point set."""
+    """Readings a device gave; their series is the index in the gateway's point set.
+
+    Those `aggregated` are not committed themselves: rollups, now or later, tell of them.
+    """
 
     device: str
     columns: Columns
     tokens: tuple[bytes, ...] = ()
     tokens_kept: int = 0
     done: Callable[[], None] | None = None
+    aggregated: Columns = field(default_factory=Columns.empty)
+    rollups: Rollups = field(default_factory=no_rollups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,7 @@ class Sealing:
     tail: Tail
     ranks: NDArray[np.intp]
     parts: list[Columns] = field(default_factory=list)
+    rollups: list[Rollups] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     done: list[Callable[[], None]] = field(default_factory=list)
     tokens: dict[str, tuple[int, list[bytes]]] = field(default_factory=dict)
@@ -118,7 +128,7 @@ class Intake:
 
     async def answer(self, answer: Answer) -> None:
         """Bring readings; waits while the queue is full."""
-        await self._put_in(answer, len(answer.columns))
+        await self._put_in(answer, _readings_in(answer))
 
     def suppressed(self, series: NDArray[np.int32], count: int) -> None:
         """Take note that points were read, and that `count` readings are not reported.
@@ -236,7 +246,12 @@ class Intake:
     def _take_answers(self, sealing: Sealing, answers: Sequence[Answer]) -> None:
         if not answers:
             return
+        self._take_aggregated(sealing, concatenate([one.aggregated for one in answers]))
         self._take(sealing, concatenate([one.columns for one in answers]))
+        for one in answers:
+            if len(one.rollups):
+                sealing.rollups.append(one.rollups)
+                sealing.tail.absorb_rollups(one.rollups)
         for one in answers:
             if one.done is not None:
                 sealing.done.append(one.done)
@@ -245,6 +260,17 @@ class Intake:
                 kept[1].extend(one.tokens)
                 at_us = int(self._clock.monotonic_s() * MICROSECONDS)
                 sealing.tail.remember(one.device, one.tokens, at_us, one.tokens_kept)
+
+    def _take_aggregated(self, sealing: Sealing, columns: Columns) -> None:
+        """Close the holes that these readings end; what they say comes in a rollup."""
+        if not len(columns):
+            return
+        now_us = self._clock.now_us()
+        at = np.where(is_possible(columns.observed_at, now_us), columns.observed_at, now_us)
+        sealing.gaps += self.holes.close(replace(columns, observed_at=at))
+        self._heard[columns.series] = now_us
+        self.dues.polled += len(columns)
+        self.dues.aggregated += len(columns)
 
     def _take_silence(self, sealing: Sealing, silence: Silence) -> None:
         since = np.maximum(sealing.tail.hole_from(), self._heard)[silence.series]
@@ -268,7 +294,8 @@ class Intake:
         sealing.parts.append(cleaned.columns)
 
     async def _commit(self, sealing: Sealing) -> None:
-        if sum(map(len, sealing.parts)) <= SEALED_AT_ONCE and not sealing.gaps:
+        rows = sum(map(len, sealing.parts)) + sum(map(len, sealing.rollups))
+        if rows <= SEALED_AT_ONCE and not sealing.gaps:
             drafts = seal(sealing)
         else:
             drafts = await asyncio.to_thread(seal, sealing)
@@ -301,19 +328,34 @@ class Intake:
 
 def _readings_in(item: Answer | Silence) -> int:
     if isinstance(item, Answer):
-        return len(item.columns)
+        return len(item.columns) + len(item.aggregated) + len(item.rollups)
     return 0 if item.told is None else len(item.series)
 
 
 def seal(sealing: Sealing) -> list[Draft]:
-    """Seal readings, a batch for each class of points, and gaps; texts or many gaps make more."""
+    """Seal readings and rollups, a batch for each class of points, and gaps; many make more."""
     points = sealing.tail.point_set.hash
     drafts = [
         _draft(portion, points, klass)
         for klass, columns in _by_class(concatenate(sealing.parts), sealing.ranks)
         for portion in _portions(columns)
     ]
+    drafts += _rollup_drafts(sealing, points)
     return [*drafts, *(_gap_draft(gaps, points) for gaps in _gap_portions(sealing.gaps))]
+
+
+def _rollup_drafts(sealing: Sealing, points: bytes) -> Iterator[Draft]:
+    if not sealing.rollups:
+        return
+    rollups = np.concatenate(sealing.rollups)
+    rank = sealing.ranks[rollups["series"]]
+    for one in reversed(np.unique(rank).tolist()):
+        of_class = rollups[rank == one]
+        for start in range(0, len(of_class), ROLLUPS_PORTION):
+            rows = of_class[start : start + ROLLUPS_PORTION]
+            t0, t1 = int(rows["start"].min()), int((rows["start"] + rows["width"]).max())
+            body = encode_rollups(rows)
+            yield Draft(Kind.ROLLUPS, len(rows), t0, t1, points, body, CLASSES[one])
 
 
 def _by_class(columns: Columns, ranks: NDArray[np.intp]) -> Iterator[tuple[PointClass, Columns]]:

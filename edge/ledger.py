@@ -30,7 +30,7 @@ class Ledger:
 class Dues:
     """Polls since the process started: due = polled + missed; repeats were read and not kept.
 
-    So were those that a report policy `suppressed`.
+    So were those that a report policy `suppressed`; those `aggregated` live on in rollups alone.
 
     `sealed_bytes` is what the batches of this process took, compressed.
     """
@@ -39,4 +39,5 @@ class Dues:
     missed: int = 0
     repeats: int = 0
     suppressed: int = 0
+    aggregated: int = 0
     sealed_bytes: int = 0

@@ -45,7 +45,7 @@ class GatewayMetrics:
         polls = CounterMetricFamily(
             "spine_edge_polls", "Points by what became of their poll.", labels=["fate"]
         )
-        for fate in ("polled", "missed", "repeats", "suppressed"):
+        for fate in ("polled", "missed", "repeats", "suppressed", "aggregated"):
             polls.add_metric([fate], getattr(dues, fate))
         yield polls
 

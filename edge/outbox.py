@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import msgpack
+import numpy as np
 
 from edge.caps import AllHere, Caps, is_nothing_between
 from edge.clean import FUTURE_US, PAST_US
@@ -21,12 +22,13 @@ from edge.segments import SegmentFile
 from edge.settings import OutboxSection
 from edge.sqlite import OutboxDamaged, OutboxError, OutboxFull
 from edge.tail import Tail
-from shared.batch import decode, encode_events
+from shared.batch import decode, decode_rollups, encode_events
 from shared.clock import MICROSECONDS, Clock
 from shared.columns import Columns
 from shared.errors import BatchInvalid
 from shared.logs import get
 from shared.model import Kind, PointSet
+from shared.rollups import Rollups
 from shared.seqs import SeqSet
 
 REPLAYED: Final = 256
@@ -215,9 +217,10 @@ class Outbox:
             here = [one for one in group if self._is_pending(epoch, one)]
             if not here:
                 return
-            count = sum(one.count for one in here if one.kind is not Kind.EVENTS)
+            count = sum(one.count for one in here if one.kind is Kind.READINGS)
             voided = {epoch.row.epoch: [one.seq for one in here]}
-            gaps = dropped(reason, [columns[one.id] for one in here], voided, count)
+            rollups = sum(one.count for one in here if one.kind is Kind.ROLLUPS)
+            gaps = dropped(reason, [columns[one.id] for one in here], voided, (count, rollups))
             if not any(len(columns[one.id]) for one in here):
                 gaps = [replace(gaps[0], from_us=here[0].t0 - 1, to_us=here[-1].t1 + 1)]
             await self._declare(epoch, gaps, count, here[0].point_set)
@@ -369,6 +372,16 @@ def _runs(segments: Sequence[Sealed], are_all_here: AllHere) -> Iterator[list[Se
 
 def _decoded(segment: Sealed) -> Columns:
     try:
+        if segment.kind is Kind.ROLLUPS:
+            return _spans(decode_rollups(segment.body))
         return decode(segment.body) if segment.kind is Kind.READINGS else Columns.empty()
     except BatchInvalid:
         return Columns.empty()
+
+
+def _spans(rollups: Rollups) -> Columns:
+    """Lay out which times rollups tell of, as if each were a reading at its begin and its end."""
+    ends = rollups["start"] + rollups["width"] - 1
+    at = np.concatenate([rollups["start"], ends])
+    nothing = np.full(len(at), np.nan)
+    return Columns.of(np.tile(rollups["series"], 2), at, nothing, np.zeros(len(at), np.uint16))

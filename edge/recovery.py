@@ -24,7 +24,7 @@ from edge.segments import SegmentFile, suspect_of
 from edge.settings import OutboxSection
 from edge.sqlite import OutboxDamaged
 from edge.tail import Tail
-from shared.batch import decode, encode_events
+from shared.batch import decode, decode_rollups, encode_events
 from shared.clock import MICROSECONDS, Clock
 from shared.errors import BatchInvalid
 from shared.link import EPOCH_LIMIT
@@ -146,7 +146,7 @@ def _absorbed(tail: Tail, file: SegmentFile, found: Found, now_us: int) -> Tail:
     tokens = msgpack.unpackb(found.tokens, raw=False) if found.tokens else {}
     for device, (kept, known) in tokens.items():
         tail.remember(device, known, 0, kept)
-    if segment.kind is not Kind.READINGS or not found.is_sound:
+    if segment.kind is Kind.EVENTS or not found.is_sound:
         return tail
     if segment.point_set != tail.point_set.hash:
         rows = file.point_set(segment.point_set)
@@ -154,7 +154,10 @@ def _absorbed(tail: Tail, file: SegmentFile, found: Found, now_us: int) -> Tail:
             return tail
         tail = tail.moved_to(PointSet.from_rows(msgpack.unpackb(rows, raw=False)), now_us)
     with suppress(BatchInvalid):
-        tail.absorb(decode(segment.body))
+        if segment.kind is Kind.READINGS:
+            tail.absorb(decode(segment.body))
+        else:
+            tail.absorb_rollups(decode_rollups(segment.body))
     return tail
 
 

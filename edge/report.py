@@ -181,7 +181,7 @@ class Shaper:
         before = len(self._held)
         self._last.heard[columns.series] = now_us
         self._last.is_stale[columns.series] = False
-        chosen = [rows[self._judge(columns.take(rows), now_us)] for rows in _rounds(columns.series)]
+        chosen = [rows[self._judge(columns.take(rows), now_us)] for rows in rounds(columns.series)]
         kept = np.sort(np.concatenate(chosen))
         suppressed = len(columns) + before - len(kept) - len(self._held)
         return Shaped(columns if len(kept) == len(columns) else columns.take(kept), suppressed)
@@ -247,7 +247,7 @@ class Shaper:
             yield told
 
 
-def _rounds(series: Series) -> Iterator[NDArray[np.intp]]:
+def rounds(series: Series) -> Iterator[NDArray[np.intp]]:
     """Part rows so that each part has a point once: first all first rows, then all second ones."""
     left = np.arange(len(series))
     while len(left):

@@ -193,7 +193,7 @@ class SegmentFile(SegmentReads):
             "DELETE FROM segments WHERE id BETWEEN ? AND ? RETURNING kind, count",
             (base + seqs[0], base + seqs[1]),
         )
-        return sum(count for kind, count in rows if kind != Kind.EVENTS)
+        return sum(count for kind, count in rows if kind == Kind.READINGS)
 
     def write_tail(self, upto: int, tail: bytes) -> None:
         """Replace the tail."""

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from edge.aggregate import DAY_S, AggregateSection, aggregate_of
 from edge.report import ReportSection, policy_of
 from protocols import registry
 from protocols.driver import DriverType, PointSource
+from shared.clock import MICROSECONDS
 from shared.errors import OptionsWrong, SettingsError
 from shared.link import MAX_POINTS
 from shared.logs import LogFormat
@@ -18,6 +20,10 @@ from shared.settings import Problem, complaint, load_yaml, problems_in
 
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, max_length=KEY_LENGTH)]
+
+
+HELD_INTERVALS = 3
+"""A polled value is known for so many intervals: one poll may fail and one be late."""
 
 
 class Section(BaseModel):
@@ -97,6 +103,9 @@ class PointSection(Section):
     report: ReportSection | None = Field(
         None, description="When it is reported; wins over the policy of its class as a whole."
     )
+    aggregate: AggregateSection | None = Field(
+        None, description="Which rollups are made of it; wins over the policy of its class."
+    )
 
 
 class DeviceSection(Section):
@@ -117,6 +126,9 @@ class PolicySection(Section):
     """What holds for all points of a class that do not say otherwise."""
 
     report: ReportSection = Field(ReportSection(), description="When its points are reported.")
+    aggregate: AggregateSection | None = Field(
+        None, description="Which rollups are made of its points; none if it is not there."
+    )
 
 
 class Document(Section):
@@ -149,6 +161,14 @@ class Device:
     points: tuple[PointSource, ...]
     reports: tuple[ReportSection, ...] = ()
     """When each point is reported; empty where every reading is."""
+    aggregates: tuple[AggregateSection | None, ...] = ()
+    """Which rollups are made of each point; empty where of none."""
+
+    def holds_us(self) -> list[int]:
+        """Tell how long each point's value is taken for known after it was read."""
+        usual_s = DAY_S if self.driver.pushes else HELD_INTERVALS * self.interval_s
+        stale = [one.stale_s for one in self.reports] or [None] * len(self.points)
+        return [int((one or usual_s) * MICROSECONDS) for one in stale]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +234,12 @@ def _device(
     options = driver.device_options.model_validate(section.options)
     by_class = {klass: one.report for klass, one in (policies or {}).items()}
     reports = tuple(policy_of(point.report, point.klass, by_class) for point in section.points)
-    return Device(section.name, driver, section.interval_s, options, points, reports)
+    rolled = {klass: one.aggregate for klass, one in (policies or {}).items()}
+    aggregates = tuple(
+        aggregate_of(given.aggregate, point.point, rolled)
+        for given, point in zip(section.points, points, strict=True)
+    )
+    return Device(section.name, driver, section.interval_s, options, points, reports, aggregates)
 
 
 def _same_devices(devices: Sequence[Device]) -> Iterator[Problem]:

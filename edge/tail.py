@@ -18,6 +18,7 @@ from edge.tokens import Tokens
 from shared.columns import Columns
 from shared.model import PointSet
 from shared.quality import GATEWAY_MADE, REASON_MASK
+from shared.rollups import Rollups
 
 Times = NDArray[np.int64]
 
@@ -77,6 +78,11 @@ class Tail:
             self.last_text.pop(at, None)
             if row in columns.texts:
                 self.last_text[at] = columns.texts[row]
+
+    def absorb_rollups(self, rollups: Rollups) -> None:
+        """Take committed rollups in: up to its last good reading nothing of a point is missing."""
+        good = rollups[rollups["good_count"] > 0]
+        _keep_latest(self.last_at, good["series"], good["last_at"])
 
     def copy(self) -> "Tail":
         """Make a tail that can be changed and thrown away without touching this one."""

@@ -21,7 +21,7 @@ MAX_NAMED: Final = 1_000
 
 _GAPS: Final = """
 SELECT
-    gateway_id, gap_id, cause, reason, from_at, to_at, count, missed,
+    gateway_id, gap_id, cause, reason, from_at, to_at, count, missed, rollups,
     (SELECT sum(upper(r) - lower(r))::int4 FROM unnest(points) AS r) AS point_count,
     ARRAY(
         SELECT id FROM unnest(points) AS r, generate_series(lower(r), upper(r) - 1) AS id
@@ -75,6 +75,7 @@ class Gaps:
                     "point_count": row["point_count"] or 0,
                     "count": row["count"],
                     "missed": row["missed"],
+                    "rollups": row["rollups"],
                 }
             )
             for row in self.rows

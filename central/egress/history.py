@@ -1,7 +1,7 @@
 """What points read in a span of time: raw with a cursor, or in buckets."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -34,6 +34,10 @@ class BucketOut(BaseModel):
     to: datetime
     count: int = Field(description="All readings, bad ones too.")
     good_count: int
+    source: Literal["raw", "edge"] = Field(
+        description="raw: computed here of readings; edge: the gateway's own rollups, which tell "
+        "of more readings, and whose numbers are of good ones alone."
+    )
     avg: float | None
     min: float | None
     max: float | None

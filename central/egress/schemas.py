@@ -53,6 +53,7 @@ class GapOut(BaseModel):
     point_count: int
     count: int | None = Field(description="Readings lost; null where a damaged file hides it.")
     missed: int | None = Field(description="Polls missed; null where unknown.")
+    rollups: int = Field(default=0, description="Rollups of the gateway lost.")
 
 
 def quality_out(quality: int) -> QualityOut:

@@ -16,6 +16,7 @@ from central.messaging.records import (
     EventRecord,
     ReadingRecord,
     RecordCodec,
+    RollupRecord,
     resolve_series,
 )
 from central.messaging.registry import RegistryAway
@@ -114,7 +115,8 @@ class Intake:
         if batch.kind is Kind.EVENTS:
             value = await _aside(batch, _events, self._codec, gateway, batch, ids, received_at)
             return topic(gateway.project, TopicKind.EVENTS), value
-        raise BatchInvalid("unknown_kind", f"batches of kind {batch.kind.value} are not served yet")
+        value = await _aside(batch, _rollups, self._codec, gateway, batch, ids, received_at)
+        return topic(gateway.project, TopicKind.ROLLUPS), value
 
     async def _refuse(
         self, gateway: Gateway, batch: Batch, error: BatchInvalid, received_at: int
@@ -182,6 +184,18 @@ def check_readings(columns: Columns, count: int, points: int) -> None:
     first, last = int(columns.observed_at.min()), int(columns.observed_at.max())
     if first < EARLIEST_US or last > LATEST_US:
         raise BatchInvalid("not_a_batch", "observed_at lies outside the years 1 to 9999")
+
+
+def _rollups(
+    codec: RecordCodec, gateway: Gateway, batch: Batch, ids: NDArray[np.int32], received_at: int
+) -> bytes:
+    rollups = bodies.decode_rollups(batch.body, points=len(ids))
+    if len(rollups) != batch.count:
+        raise BatchInvalid("count_mismatch", f"{batch.count} rollups told, {len(rollups)} in it")
+    rollups["series"] = ids[rollups["series"]]
+    return codec.encode(
+        RollupRecord(gateway.gateway_id, batch.epoch, batch.seq, received_at, rollups)
+    )
 
 
 def _events(

@@ -18,6 +18,7 @@ from central.messaging.records import (
     ReadingRecord,
     RecordCodec,
     RecordInvalid,
+    RollupRecord,
     SchemaUnknown,
     resolve_series,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "RecordInvalid",
     "RecordTooLarge",
     "RegistryAway",
+    "RollupRecord",
     "SchemaIds",
     "SchemaRefused",
     "SchemaUnknown",

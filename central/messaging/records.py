@@ -21,9 +21,11 @@ from central.messaging.registry import FileRegistry, Schema, SchemaIds
 from shared.clock import EARLIEST_US, LATEST_US
 from shared.columns import Columns
 from shared.errors import SpineError
+from shared.rollups import ROLLUP, Rollups
 
 _HEAD: Final = struct.Struct(">bI")
 _READINGS: Final = "reading_batch"
+_LONGEST_US: Final = 366 * 86_400_000_000
 _AVRO_ERRORS: Final = (
     ValueError,
     EOFError,
@@ -85,7 +87,18 @@ class DeadRecord:
     body: bytes
 
 
-LogRecord = ReadingRecord | EventRecord | DeadRecord
+@dataclass(frozen=True, slots=True, eq=False)
+class RollupRecord:
+    """A batch of rollups; the series of `rollups` are point ids."""
+
+    gateway_id: int
+    epoch: int
+    seq: int
+    received_at: int
+    rollups: Rollups
+
+
+LogRecord = ReadingRecord | EventRecord | DeadRecord | RollupRecord
 
 
 def resolve_series(
@@ -215,15 +228,20 @@ def _head(record: LogRecord) -> dict[str, Any]:
 
 
 def _name_of(record: LogRecord) -> str:
-    if isinstance(record, ReadingRecord):
-        return _READINGS
-    return "event_batch" if isinstance(record, EventRecord) else "dead_batch"
+    return _NAMES[type(record)]
 
 
 def _fields_of(record: LogRecord) -> dict[str, Any]:
     if isinstance(record, ReadingRecord):
         return {**_around_readings(record), "readings": _rows(record.columns)}
+    if isinstance(record, RollupRecord):
+        return {**_head(record), "rollups": _rollup_rows(record.rollups)}
     return _event_fields(record) if isinstance(record, EventRecord) else _dead_fields(record)
+
+
+def _rollup_rows(rollups: Rollups) -> list[dict[str, Any]]:
+    names = ["point_id", *(ROLLUP.names or ())[1:]]
+    return [dict(zip(names, row, strict=True)) for row in rollups.tolist()]
 
 
 def _around_readings(record: ReadingRecord) -> dict[str, Any]:
@@ -308,6 +326,23 @@ def _to_events(fields: dict[str, Any]) -> EventRecord:
     return EventRecord(*_named(fields), fields["count"], events)
 
 
+def _to_rollups(fields: dict[str, Any]) -> RollupRecord:
+    names = ["point_id", *(ROLLUP.names or ())[1:]]
+    rows = [tuple(row[name] for name in names) for row in fields["rollups"]]
+    rollups = np.array(rows, ROLLUP)
+    if rows:
+        _check_windows(rollups)
+    return RollupRecord(*_named(fields), rollups)
+
+
+def _check_windows(rollups: Rollups) -> None:
+    starts, widths = rollups["start"], rollups["width"]
+    if starts.min() < EARLIEST_US or starts.max() > LATEST_US - _LONGEST_US:
+        raise RecordInvalid("a window lies outside the years 1 to 9999")
+    if widths.min() < 1 or widths.max() > _LONGEST_US:
+        raise RecordInvalid(f"windows of {widths.min()} to {widths.max()} µs")
+
+
 def _to_dead(fields: dict[str, Any]) -> DeadRecord:
     return DeadRecord(
         *_named(fields),
@@ -324,4 +359,11 @@ _RECORDS: Final[Mapping[str, Callable[[dict[str, Any]], LogRecord]]] = {
     _READINGS: _to_readings,
     "event_batch": _to_events,
     "dead_batch": _to_dead,
+    "rollup_batch": _to_rollups,
+}
+_NAMES: Final[Mapping[type[LogRecord], str]] = {
+    ReadingRecord: _READINGS,
+    EventRecord: "event_batch",
+    DeadRecord: "dead_batch",
+    RollupRecord: "rollup_batch",
 }

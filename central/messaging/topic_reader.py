@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from central.messaging.log import PARTITION, Log, OffsetOutOfRange, Position, Record
-from central.messaging.records import LogRecord, ReadingRecord, RecordCodec, RecordInvalid
+from central.messaging.records import (
+    LogRecord,
+    ReadingRecord,
+    RecordCodec,
+    RecordInvalid,
+    RollupRecord,
+)
 from shared import logs
 
 THREAD_BYTES: Final = 64 * 1024
@@ -23,7 +29,9 @@ class Taken:
 
     @property
     def readings(self) -> int:
-        """Count the readings in it."""
+        """Count the readings, or rollups, in it."""
+        if isinstance(self.batch, RollupRecord):
+            return len(self.batch.rollups)
         return len(self.batch.columns) if isinstance(self.batch, ReadingRecord) else 0
 
 

@@ -17,6 +17,7 @@ class TopicKind(StrEnum):
     READINGS = "readings"
     BACKFILL = "backfill"
     EVENTS = "events"
+    ROLLUPS = "rollups"
     DEAD = "dead"
 
 

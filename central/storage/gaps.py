@@ -14,10 +14,10 @@ from shared.link import Range
 _INSERT: Final = """
 INSERT INTO gaps (
     gateway_id, gap_id, epoch, seq, cause, reason, points, from_at, to_at,
-    count, missed, voided, overtaken, received_at
+    count, missed, voided, overtaken, received_at, rollups
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7::text::int4multirange, $8, $9, $10, $11, $12::text::jsonb,
-    $13::text::jsonb, $14
+    $13::text::jsonb, $14, $15
 ) ON CONFLICT (gateway_id, gap_id) DO NOTHING
 """
 
@@ -35,6 +35,7 @@ class Gap:
     count: int | None
     missed: int | None
     voided: Mapping[int, tuple[Range, ...]]
+    rollups: int = 0
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> "Gap | None":
@@ -52,6 +53,7 @@ class Gap:
                 event["count"],
                 event["missed"],
                 {int(part["epoch"]): _ranges(part["seqs"]) for part in event["voided"]},
+                int(event.get("rollups") or 0),
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
@@ -84,6 +86,7 @@ async def keep_gap(
         _by_epoch(gap.voided),
         _by_epoch({epoch: ranges for epoch, ranges in overtaken.items() if ranges}),
         received_at,
+        gap.rollups,
     )
 
 

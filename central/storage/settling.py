@@ -11,7 +11,13 @@ from typing import TypeVar
 import msgpack
 import numpy as np
 
-from central.messaging.records import DeadRecord, EventRecord, LogRecord, ReadingRecord
+from central.messaging.records import (
+    DeadRecord,
+    EventRecord,
+    LogRecord,
+    ReadingRecord,
+    RollupRecord,
+)
 from central.storage.collapse import Rows, collapse
 from central.storage.database import Connection, DataRefused
 from central.storage.dirty import mark_dirty
@@ -19,11 +25,12 @@ from central.storage.gaps import Gap, keep_gap
 from central.storage.latest import keep_latest
 from central.storage.quarantine import keep_quarantined, storable
 from central.storage.readings import write_readings
+from central.storage.rollups import write_rollups
 from central.storage.settled import EpochKey, Settling, add_settled, lock_settled
 from shared.clock import EARLIEST_US, LATEST_US, to_datetime
 from shared.model import Kind
 
-R = TypeVar("R", ReadingRecord, EventRecord, DeadRecord)
+R = TypeVar("R", ReadingRecord, EventRecord, DeadRecord, RollupRecord)
 
 
 @dataclass(slots=True)
@@ -36,6 +43,7 @@ class Outcome:
     collapsed: int = 0
     quarantined: int = 0
     gaps: int = 0
+    rollups: int = 0
 
 
 @dataclass(slots=True)
@@ -60,6 +68,7 @@ async def settle(connection: Connection, records: Sequence[LogRecord]) -> Outcom
     fresh = _first_of_each(records, known)
     work.outcome.repeated = len(records) - len(fresh)
     await _settle_readings(work, _of(ReadingRecord, fresh))
+    await _settle_rollups(work, _of(RollupRecord, fresh))
     await _settle_events(work, _of(EventRecord, fresh))
     await _settle_dead(work, _of(DeadRecord, fresh))
     await add_settled(connection, work.added)
@@ -112,6 +121,16 @@ async def _settle_readings(work: _Work, records: list[ReadingRecord]) -> None:
         settling.collapsed += len(record.columns) - count
         work.outcome.delivered += count
         work.outcome.collapsed += len(record.columns) - count
+
+
+async def _settle_rollups(work: _Work, records: list[RollupRecord]) -> None:
+    if not records:
+        return
+    received_at = [record.received_at for record in records]
+    await write_rollups(work.connection, [record.rollups for record in records], received_at)
+    for record in records:
+        work.settle(record)
+        work.outcome.rollups += len(record.rollups)
 
 
 def _refuse_impossible_times(rows: Rows) -> None:

@@ -16,6 +16,7 @@ from central.messaging.records import (
     LogRecord,
     ReadingRecord,
     RecordCodec,
+    RollupRecord,
 )
 from central.messaging.registry import RegistryAway, SchemaRefused
 from central.messaging.topic_reader import Taken, TopicReader
@@ -187,7 +188,11 @@ class TopicWriter:
         await self._commit(log_id, [Taken(taken.record, None, detail)])
 
     async def _quarantine(
-        self, log_id: str, taken: Taken, batch: ReadingRecord | EventRecord, detail: str
+        self,
+        log_id: str,
+        taken: Taken,
+        batch: ReadingRecord | EventRecord | RollupRecord,
+        detail: str,
     ) -> None:
         await self._commit(log_id, [Taken(taken.record, _refused(batch, taken, detail))])
         _log.warning(
@@ -234,17 +239,27 @@ def _portions(taken: Sequence[Taken]) -> Iterator[Sequence[Taken]]:
         yield taken[start:]
 
 
-def _refused(batch: ReadingRecord | EventRecord, taken: Taken, detail: str) -> DeadRecord:
-    is_readings = isinstance(batch, ReadingRecord)
+def _refused(
+    batch: ReadingRecord | EventRecord | RollupRecord, taken: Taken, detail: str
+) -> DeadRecord:
+    kind, count = _told(batch)
     return DeadRecord(
         batch.gateway_id,
         batch.epoch,
         batch.seq,
         batch.received_at,
-        len(batch.columns) if isinstance(batch, ReadingRecord) else batch.count,
-        Kind.READINGS if is_readings else Kind.EVENTS,
+        count,
+        kind,
         "database_refused",
         detail,
         b"",
         taken.record.value,
     )
+
+
+def _told(batch: ReadingRecord | EventRecord | RollupRecord) -> tuple[Kind, int]:
+    if isinstance(batch, ReadingRecord):
+        return Kind.READINGS, len(batch.columns)
+    if isinstance(batch, RollupRecord):
+        return Kind.ROLLUPS, len(batch.rollups)
+    return Kind.EVENTS, batch.count

@@ -39,6 +39,8 @@ def page() -> str:
         "outbox": edge.OutboxSection,
         "devices[]": edge.DeviceSection,
         "devices[].points[]": edge.PointSection,
+        "devices[].points[].report": edge.ReportSection,
+        "devices[].points[].aggregate": edge.AggregateSection,
     }
     for name, model in sections.items():
         parts += [f"### `{name}`", table(model)]

@@ -55,7 +55,7 @@ def _problem(event: object) -> str | None:
             return f"{key} is missing"
         if not is_right(event[key]):
             return f"{key} is wrong"
-    return None
+    return None if _is_count(event.get("rollups", 0)) else "rollups is wrong"
 
 
 def _is_int(value: object) -> bool:

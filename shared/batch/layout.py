@@ -17,6 +17,7 @@ from shared.errors import BatchInvalid
 MAGIC: Final = b"SPNB"
 VERSION: Final = 1
 KIND_READINGS: Final = 1
+KIND_ROLLUPS: Final = 2
 MAX_DECOMPRESSED_BYTES: Final = 64 * 1024 * 1024
 MAX_READINGS: Final = 1_000_000
 
@@ -50,22 +51,24 @@ class Counts(NamedTuple):
         return _COUNTS.pack(*self)
 
 
-def seal(payload: bytes, count: int, level: int) -> bytes:
+def seal(payload: bytes, count: int, level: int, kind: int = KIND_READINGS) -> bytes:
     """Compress a payload and put the envelope around it."""
     if len(payload) > MAX_DECOMPRESSED_BYTES or count > MAX_READINGS:
         msg = (
-            f"{count} readings of {len(payload)} bytes; a batch carries at most {MAX_READINGS} "
+            f"{count} rows of {len(payload)} bytes; a batch carries at most {MAX_READINGS} "
             f"of {MAX_DECOMPRESSED_BYTES} bytes"
         )
         raise ValueError(msg)
     compressed = zstandard.ZstdCompressor(level=level).compress(payload)
-    header = _HEADER.pack(MAGIC, VERSION, KIND_READINGS, 0, count, len(payload), len(compressed))
+    header = _HEADER.pack(MAGIC, VERSION, kind, 0, count, len(payload), len(compressed))
     checksum = zlib.crc32(compressed, zlib.crc32(header))
     return b"".join((header, _CRC.pack(checksum), compressed))
 
 
-def unseal(body: bytes, max_bytes: int, max_readings: int) -> tuple[bytes, int]:
-    """Check the envelope and give the payload and the number of readings it declares."""
+def unseal(
+    body: bytes, max_bytes: int, max_rows: int, wanted: int = KIND_READINGS
+) -> tuple[bytes, int]:
+    """Check the envelope and give the payload and the number of readings or rollups it declares."""
     if not body.startswith(MAGIC):
         raise BatchInvalid("not_a_batch", f"begins with {bytes(body[:4])!r}, not {MAGIC!r}")
     if len(body) > len(MAGIC) and body[len(MAGIC)] != VERSION:
@@ -81,10 +84,10 @@ def unseal(body: bytes, max_bytes: int, max_readings: int) -> tuple[bytes, int]:
     (checksum,) = _CRC.unpack_from(body, _HEADER.size)
     if zlib.crc32(body[_ENVELOPE:], zlib.crc32(body[: _HEADER.size])) != checksum:
         raise BatchInvalid("checksum", "the bytes are not those that were sealed")
-    if kind != KIND_READINGS:
-        raise BatchInvalid("unknown_kind", f"kind {kind}; this side reads {KIND_READINGS}")
-    if count > max_readings:
-        raise BatchInvalid("too_large", f"{count} readings; at most {max_readings} are read")
+    if kind != wanted:
+        raise BatchInvalid("unknown_kind", f"kind {kind}; {wanted} is read here")
+    if count > max_rows:
+        raise BatchInvalid("too_large", f"{count} rows; at most {max_rows} are read")
     return decompress(body[_ENVELOPE:], max_bytes, size), count
 
 

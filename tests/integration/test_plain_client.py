@@ -210,7 +210,7 @@ async def test_garbage_is_refused_and_settled_and_the_next_batch_flows(
         gateway.keep("readings", 4, points, seal(temperatures(3))): "count_mismatch",
         gateway.keep("readings", 1, points, seal([Reading(2, 0, 1.0)])): "bad_series",
         gateway.keep("events", 1, points, zstandard.compress(msgpack.packb([{}]))): "bad_event",
-        gateway.keep("rollups", 2, points, b"unspecified"): "unknown_kind",
+        gateway.keep("rollups", 2, points, b"garbage"): "not_a_batch",
     }
     gateway.keep("readings", 7, points, seal(temperatures(7)))
 

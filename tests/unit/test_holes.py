@@ -107,7 +107,7 @@ def test_every_series_has_the_holes_it_would_have_alone(
 
 def test_gaps_of_dropped_readings_cover_each_point_over_its_own_times() -> None:
     parts = [answers((0, 50, 0), (1, 50, 0)), answers((4, 60, 0), (1, 40, 0)), Columns.empty()]
-    gaps = dropped(GapReason.OUTBOX_FULL, parts, {9: [3, 4, 7]}, 4)
+    gaps = dropped(GapReason.OUTBOX_FULL, parts, {9: [3, 4, 7]}, (4, 0))
     assert [(gap.series, gap.from_us, gap.to_us, gap.count) for gap in gaps] == [
         (((0, 0),), 49, 51, 1),
         (((1, 1),), 39, 51, 2),
@@ -118,7 +118,7 @@ def test_gaps_of_dropped_readings_cover_each_point_over_its_own_times() -> None:
 
 def test_too_many_gaps_of_dropped_readings_are_told_as_one() -> None:
     many = answers(*((series, series, 0) for series in range(MOST_GAPS + 1)))
-    (gap,) = dropped(GapReason.OUTBOX_FULL, [many], {9: [3]}, len(many))
+    (gap,) = dropped(GapReason.OUTBOX_FULL, [many], {9: [3]}, (len(many), 0))
     assert (gap.from_us, gap.to_us, gap.count) == (-1, MOST_GAPS + 1, MOST_GAPS + 1)
 
 

@@ -20,13 +20,16 @@ from central.messaging import (
     Record,
     RecordCodec,
     RecordTooLarge,
+    RollupRecord,
 )
 from central.storage.catalogue import Gateway
 from central.storage.database import DatabaseAway
+from shared.batch import encode_rollups
 from shared.errors import FrameInvalid
 from shared.link import Batch, Frame, NeedPointSet, Receipt, RefusedFrame, RetryAfter
 from shared.metrics import new_registry
 from shared.model import Kind
+from shared.rollups import ROLLUP
 from tests.servers.link_peer import events_batch, point_set_frame, points, readings_batch
 
 GATEWAY = Gateway(5, 1, "demo", "gw1")
@@ -204,7 +207,39 @@ async def test_events_that_name_points_without_end_are_refused() -> None:
     assert answer.problem.code == "bad_event"
 
 
-async def test_rollups_are_not_served_yet() -> None:
+def rollups_batch(series: Sequence[int], count: int) -> Batch:
+    rows = np.zeros(len(series), ROLLUP)
+    rows["series"], rows["start"], rows["width"], rows["count"] = series, NOW, 60_000_000, 7
+    body = encode_rollups(rows)
+    return readings_batch(SET, 0, [(0, NOW, 1.0, 0)]).model_copy(
+        update={"kind": Kind.ROLLUPS, "count": count, "body": body}
+    )
+
+
+async def test_rollups_become_a_record_of_point_ids() -> None:
+    rig = Rig()
+    answer = await rig.take(rollups_batch([0, 2], 2))
+    assert isinstance(answer, Receipt)
+    ((name, _, value),) = rig.log.appended
+    record = rig.codec.decode(value)
+    assert name.endswith(".rollups")
+    assert isinstance(record, RollupRecord)
+    assert record.rollups["series"].tolist() == [11, 40]
+    assert record.rollups["count"].tolist() == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("series", "count", "code"), [([0], 2, "count_mismatch"), ([3], 1, "bad_series")]
+)
+async def test_rollups_that_are_not_what_they_say_are_refused(
+    series: list[int], count: int, code: str
+) -> None:
+    answer = await Rig().take(rollups_batch(series, count))
+    assert isinstance(answer, RefusedFrame)
+    assert answer.problem.code == code
+
+
+async def test_readings_under_the_kind_of_rollups_are_refused() -> None:
     batch = readings_batch(SET, 0, [(0, NOW, 1.0, 0)])
     answer = await Rig().take(batch.model_copy(update={"kind": Kind.ROLLUPS}))
     assert isinstance(answer, RefusedFrame)
