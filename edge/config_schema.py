@@ -15,6 +15,12 @@ def revisions(db: Database) -> None:
         db.execute(statement)
 
 
+@MIGRATIONS(name="0002_proposals_of_central")
+def proposals_of_central(db: Database) -> None:
+    """Let a proposal be a revision of central."""
+    db.execute("ALTER TABLE proposals ADD COLUMN central INTEGER NOT NULL DEFAULT 0")
+
+
 _FIRST: Final = (
     """
     CREATE TABLE revisions (

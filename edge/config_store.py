@@ -25,6 +25,8 @@ KEPT: Final = 200
 
 BUSY_S: Final = 5.0
 
+NO_FACTS: Final[Mapping[str, Any]] = {}
+
 _HEAD: Final = "number, hash, source, reason, at_us, state, previous, central"
 
 
@@ -116,6 +118,8 @@ class Proposal:
     source: str
     reason: str
     at_us: int
+    central: int = 0
+    """The revision of central that it is, 0 for none."""
 
 
 class ConfigStore:
@@ -176,9 +180,15 @@ class ConfigStore:
             self._db.table("revisions").insert({**fields, "document": document})
         return Revision(replace(head, number=number), revision.document)
 
-    def promote(self, number: int, before: State = State.REPLACED) -> None:
-        """Put a revision in force; what becomes of the one before is told."""
+    def promote(
+        self, number: int, before: State = State.REPLACED, facts: Mapping[str, Any] = NO_FACTS
+    ) -> None:
+        """Put a revision in force, with the facts that begin with it.
+
+        `before` is what becomes of the one that was.
+        """
         with self._writing():
+            self._note(facts)
             self._db.execute(
                 "UPDATE revisions SET state = ? WHERE state = ?",
                 [before.value, State.CURRENT.value],
@@ -198,9 +208,10 @@ class ConfigStore:
                 "UPDATE revisions SET state = ? WHERE number = ?", [state.value, number]
             )
 
-    def base_on(self, number: int, central: int) -> None:
+    def base_on(self, number: int, central: int, facts: Mapping[str, Any]) -> None:
         """Note that a revision is, or is based on, this revision of central."""
         with self._writing():
+            self._note(facts)
             self._db.execute("UPDATE revisions SET central = ? WHERE number = ?", [central, number])
 
     def abandon_pending(self) -> None:
@@ -246,9 +257,12 @@ class ConfigStore:
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Keep facts, each under its name."""
-        rows = [{"name": name, "value": json.dumps(value)} for name, value in facts.items()]
         with self._writing():
-            self._db.table("facts").upsert_all(rows, pk="name")
+            self._note(facts)
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
+        rows = [{"name": name, "value": json.dumps(value)} for name, value in facts.items()]
+        self._db.table("facts").upsert_all(rows, pk="name")
 
     def _next(self, table: str) -> int:
         row = next(self._db.query("SELECT seq FROM counters WHERE name = ?", [table]))
@@ -279,7 +293,7 @@ def _opened(connection: sqlite3.Connection) -> Database:
 
 
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_PROPOSED: Final = ("base", "hash", "source", "reason", "at_us")
+_PROPOSED: Final = ("base", "hash", "source", "reason", "at_us", "central")
 
 
 def _fields(head: Head) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import uvicorn
 from edge.clockstate import is_synchronised
 from edge.collector import Collector, point_set_of
 from edge.config_store import ConfigUnwritable
+from edge.desired import Desires
 from edge.document import NotJson, part_of
 from edge.enrolment import Identity
 from edge.health import health_app
@@ -25,6 +26,7 @@ from edge.parts import Parts
 from edge.recovery import open_outbox
 from edge.settings import GatewayConfig, HealthSettings
 from edge.sqlite import OutboxFull
+from edge.trial import Judge
 from edge.twin import Twin
 from edge.uplink import Uplink
 from shared.backoff import Backoff
@@ -87,16 +89,19 @@ async def _run(
         intake = Intake(outbox, config.file.outbox, clock, flags=flags)
         if reason is not None:
             intake.restarted(reason)
+        desires = Desires(twin)
         uplink = Uplink(
             config.file.central.link,
             identity,
             outbox,
             clock,
             trusted_clock=trusted,
+            configuration=desires,
             settle_on_accepted=options.settle_on_accepted,
         )
         collector = Collector(twin.devices, intake, clock)
         twin.change = collector.change
+        twin.revert_after_s = config.file.central.revert_after_s
         parts = Parts(
             outbox,
             intake,
@@ -108,7 +113,7 @@ async def _run(
             twin,
         )
         async with _serving(config.file.gateway.health, parts):
-            await _until_stopped(parts, identity, config)
+            await _until_stopped(parts, identity, config, desires)
     finally:
         await outbox.close()
         _log.info("gateway stopped", **asdict(outbox.index.ledger()))
@@ -149,7 +154,9 @@ async def _with_room(work: Callable[[], Awaitable[T]]) -> T:
             return done
 
 
-async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig) -> None:
+async def _until_stopped(
+    parts: Parts, identity: Identity, config: GatewayConfig, desires: Desires
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -164,6 +171,10 @@ async def _until_stopped(parts: Parts, identity: Identity, config: GatewayConfig
                     "uplink": parts.uplink.run(),
                     "certificate": identity.keep_fresh(config.file.central.enrol),
                     "caps": _keep_caps(parts),
+                    "configuration": desires.run(),
+                    "trial": Judge(
+                        parts.twin, lambda: parts.uplink.is_connected, parts.clock
+                    ).run(),
                 }.items()
             ]
             await stop.wait()

@@ -69,6 +69,13 @@ class CentralSection(Section):
     enrol: str = Field(
         pattern=r"^https://", description="Enrolment of central, such as https://central:8082."
     )
+    revert_after_s: float = Field(
+        600.0,
+        ge=0,
+        le=86_400,
+        description="A configuration of central is taken back if the link stays away so long after "
+        "it; 0 never.",
+    )
 
 
 class OutboxSection(Section):

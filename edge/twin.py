@@ -60,6 +60,48 @@ class Conflict(SpineError):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The newest revision on which gateway and central agreed; 0 where there was none."""
+
+    revision: int = 0
+    hash: bytes = b""
+
+    def fact(self) -> list[Any]:
+        """Write it for the store."""
+        return [self.revision, self.hash.hex()]
+
+    @classmethod
+    def of(cls, fact: Any) -> "Agreed":
+        """Read what `fact` wrote; nothing is no agreement."""
+        return cls(int(fact[0]), bytes.fromhex(fact[1])) if fact else cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A revision of central that is on trial: if the link stays away, `good` comes back.
+
+    `left_s` is how long the link may still stay away, `agreed` what was agreed on before.
+    """
+
+    number: int
+    good: int
+    left_s: float
+    agreed: Agreed
+
+    def fact(self) -> list[Any]:
+        """Write it for the store."""
+        return [self.number, self.good, self.left_s, self.agreed.fact()]
+
+    @classmethod
+    def of(cls, fact: Any) -> "Trial | None":
+        """Read what `fact` wrote."""
+        if not fact:
+            return None
+        number, good, left_s, agreed = fact
+        return cls(number, good, left_s, Agreed.of(agreed))
+
+
 @dataclass(slots=True)
 class Twin:
     """The gateway's end of the configuration."""
@@ -72,6 +114,14 @@ class Twin:
     """What is wrong with the stored document by now, such as a driver that is not installed."""
     change: Change | None = None
     """Carries a change out; None while no device is read."""
+    revert_after_s: float = 0.0
+    """How long the link may stay away after a change of central; 0 for ever."""
+    agreed: Agreed = Agreed()
+    refused: Agreed = Agreed()
+    """The revision of central that was tried and taken back."""
+    trial: Trial | None = None
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+    """Called when the revision in force, or what is agreed on, is another one."""
     _heads: dict[int, Head] = field(default_factory=dict)
     _proposals: list[Proposal] = field(default_factory=list)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -115,7 +165,12 @@ class Twin:
         for problem in problems:
             _log.error("a device is left out", problem=str(problem))
         heads = {head.number: head for head in store.heads()}
-        return cls(store, clock, current, devices, problems, None, heads, store.proposals())
+        twin = cls(store, clock, current, devices, problems)
+        twin.agreed = Agreed.of(store.fact("agreed"))
+        twin.refused = Agreed.of(store.fact("refused"))
+        twin.trial = Trial.of(store.fact("trial"))
+        twin._heads, twin._proposals = heads, store.proposals()
+        return twin
 
     async def close(self) -> None:
         """Wait for the change that is under way, and close the database."""
@@ -166,6 +221,11 @@ class Twin:
         """
         return await self._uncut(self._undone(source))
 
+    @property
+    def is_ahead(self) -> bool:
+        """Tell whether the document in force is another one than was agreed on with central."""
+        return self.current.hash != self.agreed.hash
+
     async def answer(self, number: int, *, accept: bool) -> Revision:
         """Decide on a proposal; gives the revision in force then. Raises as `apply`."""
         found = next((one for one in self._proposals if one.number == number), None)
@@ -174,12 +234,74 @@ class Twin:
         revision = self.current
         if accept:
             revision = await self.apply(
-                found.document, source=found.source, reason=f"proposal {number}"
+                found.document,
+                source=found.source,
+                reason=f"proposal {number}",
+                central=found.central or None,
             )
         answered = Answered.ACCEPTED if accept else Answered.REFUSED
         await self._stored(lambda: self.store.answer(number, answered))
-        self._proposals.remove(found)
+        self._proposals = [one for one in self._proposals if one.number != number]
         return revision
+
+    async def propose(self, document: Any, *, source: str, reason: str, central: int = 0) -> None:
+        """Keep a document for a person's decision; an open proposal of the source gives way."""
+        document = plain(document)
+        base, now_us = self.current.number, self.clock.now_us()
+        wanted = Proposal(
+            0, base, hash_of(document), document, source, reason[:REASON_LENGTH], now_us, central
+        )
+        if any((one.hash, one.central) == (wanted.hash, central) for one in self._proposals):
+            return
+        made = await self._stored(lambda: self.store.propose(wanted))
+        self._proposals = [*(one for one in self._proposals if one.source != source), made]
+
+    async def spend(self, seconds: float) -> None:
+        """Note on disk that the link stayed away for so long of the trial."""
+        async with self._changing:
+            if self.trial is not None:
+                left_s = max(0.0, self.trial.left_s - seconds)
+                await self._note_trial(replace(self.trial, left_s=left_s))
+
+    async def pass_trial(self) -> None:
+        """Take the revision on trial for good: the link came back."""
+        async with self._changing:
+            if self.trial is not None:
+                _log.info("the link is there: the configuration stays", revision=self.trial.number)
+                await self._note_trial(None)
+
+    async def _note_trial(self, trial: Trial | None) -> None:
+        fact = {"trial": trial.fact() if trial else None}
+        await self._stored(lambda: self.store.note(fact))
+        self.trial = trial
+
+    async def revert(self) -> Revision:
+        """Return from the revision on trial to the last good one. Raises `ConfigRefused`."""
+        return await self._uncut(self._reverted())
+
+    async def _reverted(self) -> Revision:
+        async with self._changing:
+            trial = self.trial
+            good = await self.revision(trial.good) if trial is not None else None
+            if trial is None or good is None:
+                raise ConfigRefused([Problem((), "there is no revision to return to")])
+            failed = self.current
+            _log.error(
+                "no link since the change: the last good configuration comes back",
+                failed=failed.number,
+                good=good.number,
+            )
+            head = replace(
+                good.head,
+                source="revert",
+                reason=f"no link to central after revision {failed.number}",
+                at_us=self.clock.now_us(),
+                state=State.PENDING,
+            )
+            step = _Step(
+                Revision(head, good.document), State.REVERTED, trial.agreed, None, self.agreed
+            )
+            return await self._carried_out(step)
 
     async def _applied(
         self, document: Any, head: Head, base: int | None, central: int | None
@@ -201,14 +323,27 @@ class Twin:
                 previous=before.number,
                 central=before.central if central is None else central,
             )
-            return await self._carried_out(Revision(head, document))
+            return await self._carried_out(self._step(Revision(head, document), central))
+
+    def _step(self, wanted: Revision, central: int | None) -> "_Step":
+        """Say what begins with a revision: that of central is on trial, any other ends a trial."""
+        if central is None:
+            return _Step(wanted, State.REPLACED, self.agreed, None, self.refused)
+        trial = None
+        if self.revert_after_s > 0:
+            good = self.trial or Trial(0, self.current.number, 0.0, self.agreed)
+            trial = replace(good, number=central, left_s=self.revert_after_s)
+        return _Step(wanted, State.REPLACED, Agreed(central, wanted.hash), trial, Agreed())
 
     async def _based_on(self, central: int | None) -> Revision:
         head = self.current.head
-        if central is not None and central != head.central:
-            await self._stored(lambda: self.store.base_on(head.number, central))
+        agreed = Agreed(central or 0, head.hash)
+        if central is not None and agreed != self.agreed:
+            facts = {"agreed": agreed.fact()}
+            await self._stored(lambda: self.store.base_on(head.number, central, facts))
             self._heads[head.number] = head = replace(head, central=central)
-            self.current = Revision(head, self.current.document)
+            self.current, self.agreed = Revision(head, self.current.document), agreed
+            self._tell()
         return self.current
 
     async def _undone(self, source: str) -> Revision:
@@ -228,21 +363,22 @@ class Twin:
                 state=State.PENDING,
                 central=now.central,
             )
-            return await self._carried_out(Revision(head, target.document))
+            return await self._carried_out(self._step(Revision(head, target.document), None))
 
-    async def _carried_out(self, wanted: Revision, before: State = State.REPLACED) -> Revision:
+    async def _carried_out(self, step: "_Step") -> Revision:
         """Store, carry out, put in force: in this order, so that a crash leaves what was."""
-        revision = await self._stored(lambda: self.store.add(wanted))
+        revision = await self._stored(lambda: self.store.add(step.wanted))
         devices, _ = await asyncio.to_thread(devices_in, revision.document)
         started: list[str] = []
+        facts = step.facts(revision.number)
         try:
             if self.change is not None:
                 started = await self.change(devices)
-            await self._stored(lambda: self.store.promote(revision.number, before))
+            await self._stored(lambda: self.store.promote(revision.number, step.before, facts))
         except SpineError as error:
             await self._taken_back(revision, error)
             raise ConfigRefused([Problem((), str(error))]) from error
-        self._in_force(revision, devices, before)
+        self._in_force(revision, devices, step)
         _log.info(
             "configuration in force",
             revision=revision.number,
@@ -250,7 +386,12 @@ class Twin:
             devices=len(devices),
             started=started[:20],
         )
+        self._tell()
         return self.current
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     async def _taken_back(self, revision: Revision, error: SpineError) -> None:
         _log.error("a configuration could not be put in force", error=str(error))
@@ -263,16 +404,17 @@ class Twin:
             # It stays pending on disk: the next start gives it up.
             _log.warning("the failure could not be noted", error=str(worse))
 
-    def _in_force(self, revision: Revision, devices: tuple[Device, ...], before: State) -> None:
+    def _in_force(self, revision: Revision, devices: tuple[Device, ...], step: "_Step") -> None:
         last = self.current.head
-        self._heads[last.number] = replace(last, state=before)
+        self._heads[last.number] = replace(last, state=step.before)
         head = replace(revision.head, state=State.CURRENT)
         self.current = Revision(head, revision.document)
         self._heads[head.number] = head
-        self._heads = {
-            number: one for number, one in self._heads.items() if number > head.number - KEPT
-        }
+        oldest = head.number - KEPT
+        self._heads = {number: one for number, one in self._heads.items() if number > oldest}
         self.devices, self.problems = devices, []
+        self.agreed, self.refused = step.agreed, step.refused
+        self.trial = step.trial and replace(step.trial, number=head.number)
 
     async def _stored(self, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)
@@ -282,6 +424,26 @@ class Twin:
         self._works.add(task)
         task.add_done_callback(self._works.discard)
         return await asyncio.shield(task)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From the revision in force to another one, and what is true from then on."""
+
+    wanted: Revision
+    before: State
+    agreed: Agreed
+    trial: Trial | None
+    refused: Agreed
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """Write it for the store, which keeps it in one transaction with the revision."""
+        trial = self.trial and replace(self.trial, number=number)
+        return {
+            "agreed": self.agreed.fact(),
+            "refused": self.refused.fact(),
+            "trial": trial.fact() if trial else None,
+        }
 
 
 def _put_aside(path: Path, clock: Clock) -> Path:

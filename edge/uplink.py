@@ -53,6 +53,27 @@ class Trust(Protocol):
         ...
 
 
+class Configuration(Protocol):
+    """What the uplink tells and asks about the configuration; see `edge.desired`."""
+
+    @property
+    def revision(self) -> int:
+        """The newest revision of central that was agreed on."""
+        ...
+
+    def connected(self) -> None:
+        """Take note that a session began."""
+        ...
+
+    def want(self, frame: link.Desired) -> None:
+        """Take note of what central wants; returns at once."""
+        ...
+
+    async def report(self) -> link.Reported:
+        """Wait until there is something to report."""
+        ...
+
+
 @dataclass(slots=True)
 class Uplink:
     """The gateway's end of the link."""
@@ -64,6 +85,7 @@ class Uplink:
     trusted_clock: bool = False
     settle_on_accepted: bool = False
     """Only for the negative control of the delivery proof: it loses readings."""
+    configuration: Configuration | None = None
     is_connected: bool = False
     problem: str = "not connected yet"
     sent_bytes: int = 0
@@ -106,6 +128,8 @@ class Uplink:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive(socket, window))
+                if self.configuration is not None:
+                    group.create_task(self._report(socket, self.configuration))
                 group.create_task(self._send(socket, window, welcome.max_body_bytes))
         except* (ConnectionClosed, FrameInvalid, LinkDown) as ends:
             first = next(_each(ends))
@@ -143,7 +167,7 @@ class Uplink:
             pending=pending,
             clock=clock_state(self.clock, trusted=self.trusted_clock),
             software=SOFTWARE,
-            config_revision=0,
+            config_revision=self.configuration.revision if self.configuration else 0,
         )
         await self._put(socket, hello)
         try:
@@ -182,11 +206,20 @@ class Uplink:
                     "central put a batch into quarantine", code=problem.code, detail=problem.detail
                 )
                 await self.outbox.refused(frame.epoch, frame.seq, problem.code, problem.detail)
+            case link.Unsupported(frame="reported"):
+                _log.debug("central does not keep configurations")
             case link.Unsupported():
                 _log.warning("central does not serve a frame", frame=frame.frame)
+            case link.Desired() if self.configuration is not None:
+                self.configuration.want(frame)
             case _:
                 name = type(frame).__name__.lower()
                 await self._put(socket, link.Unsupported(frame=name))
+
+    async def _report(self, socket: ClientConnection, configuration: Configuration) -> None:
+        configuration.connected()
+        while True:
+            await self._put(socket, await configuration.report())
 
     def _take_receipt(self, window: Window, receipt: link.Receipt) -> None:
         window.note_accepted(receipt.accepted)

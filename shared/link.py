@@ -157,11 +157,16 @@ class RefusedFrame(Frame):
 
 
 class Desired(Frame):
-    """The configuration document central wants, by revision and content hash."""
+    """The configuration document central wants, by revision and content hash.
 
-    revision: int = Field(ge=0)
+    `base` is the hash of the gateway's document that it was made for, as `reported` told it; empty
+    if central knows of none but its own revisions.
+    """
+
+    revision: int = Field(ge=1)
     hash: bytes = Field(min_length=32, max_length=32)
     document: dict[str, Any]
+    base: bytes = Field(default=b"", max_length=32)
 
 
 class Reported(Frame):

@@ -86,7 +86,9 @@ def frames() -> dict[str, link.Frame]:
             seq=9,
             problem=link.Problem(code="checksum", detail="the bytes are not those sealed"),
         ),
-        "desired": link.Desired(revision=18, hash=bytes(32), document={"devices": []}),
+        "desired": link.Desired(
+            revision=18, hash=bytes(32), document={"devices": []}, base=bytes(range(32))
+        ),
         "reported": link.Reported(revision=18, sections={"devices": {"state": "applied"}}),
         "command": link.Command(id=bytes(range(16)), document={"point": "ahu1/fan", "value": 1}),
         "outcome": link.Outcome(id=bytes(range(16)), state="refused", detail="not writable"),

@@ -1,0 +1,211 @@
+"""What central wants the configuration to be, and what the gateway reports of it.
+
+Who wins is decided by revisions and hashes alone: what was changed here stays until central says
+that it knows of it (`base`), or a person here accepts what central wants.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from edge.config_store import ConfigUnwritable
+from edge.document import NotJson, hash_of
+from edge.twin import ConfigRefused, Twin
+from protocols import registry
+from protocols.driver import DriverType
+from shared import link
+from shared.errors import OptionsWrong, SpineError
+from shared.logs import get
+from shared.settings import Problem
+
+CENTRAL: Final = "central"
+PROBLEMS: Final = 200
+"""The most problems that one report lists."""
+
+_log = get("desired")
+
+
+class Became(StrEnum):
+    """What became of the revision of central that a report speaks of."""
+
+    APPLIED = "applied"
+    FAILED = "failed"
+    CONFLICT = "conflict"
+    REVERTED = "reverted"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one revision of central."""
+
+    revision: int
+    became: Became
+    problems: tuple[Problem, ...] = ()
+
+
+class Desires:
+    """The configuration's end of the link; it implements `edge.uplink.Configuration`."""
+
+    def __init__(self, twin: Twin) -> None:
+        """Speak for `twin`."""
+        self._twin = twin
+        self._wanted: link.Desired | None = None
+        self._is_wanted = asyncio.Event()
+        self._is_due = asyncio.Event()
+        self._result = _start(twin)
+        twin.listeners.append(self._is_due.set)
+
+    @property
+    def revision(self) -> int:
+        """The newest revision of central that was agreed on."""
+        return self._twin.agreed.revision
+
+    def connected(self) -> None:
+        """Report anew: a session began."""
+        self._is_due.set()
+
+    def want(self, frame: link.Desired) -> None:
+        """Take what central wants; only the newest counts."""
+        self._wanted = frame
+        self._is_wanted.set()
+
+    async def report(self) -> link.Reported:
+        """Wait until there is something to report, and say it."""
+        await self._is_due.wait()
+        self._is_due.clear()
+        return await asyncio.to_thread(self._reported)
+
+    async def run(self) -> None:
+        """Do what central wants, for ever."""
+        while True:
+            await self._is_wanted.wait()
+            self._is_wanted.clear()
+            wanted, self._wanted = self._wanted, None
+            if wanted is not None:
+                self._result = await self._taken(wanted)
+                self._is_due.set()
+
+    async def _taken(self, frame: link.Desired) -> Result:
+        """Decide on what central wants, and do it."""
+        objection = await asyncio.to_thread(self._objection, frame)
+        if objection:
+            _log.error("what central wants is refused", revision=frame.revision, problem=objection)
+            return Result(frame.revision, Became.FAILED, (Problem((), objection),))
+        if not self._may_replace(frame):
+            return await self._put_off(frame)
+        try:
+            await self._twin.apply(
+                frame.document, source=CENTRAL, reason=f"revision {frame.revision} of central",
+                central=frame.revision,
+            )  # fmt: skip
+        except ConfigRefused as error:
+            return Result(frame.revision, Became.FAILED, error.problems)
+        except SpineError as error:
+            return Result(frame.revision, Became.FAILED, (Problem((), str(error)),))
+        return Result(frame.revision, Became.APPLIED)
+
+    def _objection(self, frame: link.Desired) -> str:
+        """Say why a frame is not even looked at; nothing where it is."""
+        agreed, refused = self._twin.agreed, self._twin.refused
+        try:
+            if hash_of(frame.document) != frame.hash:
+                return "the hash is not that of the document"
+        except NotJson as error:
+            return str(error)
+        if (frame.revision, frame.hash) == (refused.revision, refused.hash):
+            return "the link did not come back after it: it was tried and taken back"
+        if frame.revision < agreed.revision:
+            return f"it is older than revision {agreed.revision}, which was agreed on"
+        if frame.revision == agreed.revision and frame.hash != agreed.hash:
+            return "this revision had another content before"
+        return ""
+
+    def _may_replace(self, frame: link.Desired) -> bool:
+        """Tell whether central knows what it replaces, or there is nothing to lose."""
+        current = self._twin.current
+        if current.hash in {frame.hash, frame.base}:
+            return True
+        is_untouched = not self._twin.is_ahead
+        return is_untouched or not (self.revision or current.document.get("devices"))
+
+    async def _put_off(self, frame: link.Desired) -> Result:
+        """Keep it for a person here: central may not know of what was changed on site."""
+        if frame.revision == self.revision:
+            return Result(frame.revision, Became.APPLIED)
+        text = f"revision {frame.revision} of central, which does not know of the changes here"
+        try:
+            await self._twin.propose(
+                frame.document, source=CENTRAL, reason=text, central=frame.revision
+            )
+        except ConfigUnwritable as error:
+            return Result(frame.revision, Became.FAILED, (Problem((), str(error)),))
+        _log.warning("central wants another configuration than was made here: it waits as a "
+                     "proposal", revision=frame.revision)  # fmt: skip
+        text = "it was made without knowing of the document in force here"
+        return Result(frame.revision, Became.CONFLICT, (Problem((), text),))
+
+    def _reported(self) -> link.Reported:
+        twin, result = self._twin, self._result
+        if twin.refused.revision and result.became is Became.APPLIED:
+            result = _start(twin)
+        head = twin.current.head
+        proposal = None
+        if twin.is_ahead:
+            told = {"base": twin.agreed.revision, "hash": head.hash, "reason": head.reason}
+            proposal = {**told, "source": head.source, "document": dict(twin.current.document)}
+        sections = {
+            "configuration": {
+                "state": result.became.value,
+                "number": head.number,
+                "hash": head.hash,
+                "source": head.source,
+                "problems": _listed(result.problems),
+                "left_out": _listed(twin.problems),
+            },
+            "policies": _section("policies", result),
+            "devices": _section("devices", result),
+            "proposal": proposal,
+            "drivers": _drivers({one.driver.name for one in twin.devices}),
+        }
+        return link.Reported(revision=max(result.revision, self.revision), sections=sections)
+
+
+def _start(twin: Twin) -> Result:
+    """Say what is known before central has said anything."""
+    if twin.refused.revision:
+        text = "the link did not come back after it: the last good configuration is in force"
+        return Result(twin.refused.revision, Became.REVERTED, (Problem((), text),))
+    became = Became.APPLIED if twin.agreed.revision else Became.NONE
+    return Result(twin.agreed.revision, became)
+
+
+def _section(name: str, result: Result) -> dict[str, Any]:
+    own = [one for one in result.problems if not one.place or one.place[0] == name]
+    return {"state": result.became.value, "problems": _listed(own)}
+
+
+def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    return [{"path": one.path, "text": one.text} for one in problems[:PROBLEMS]]
+
+
+def _drivers(used: set[str]) -> dict[str, Any]:
+    """Describe the drivers: their schemas where they are loaded anyway, else the name alone."""
+    return {name: _schemas(registry.find(name)) if name in used else {} for name in _names(used)}
+
+
+def _names(used: set[str]) -> list[str]:
+    try:
+        return sorted({*registry.names(), *used})
+    except OptionsWrong:
+        return sorted(used)
+
+
+def _schemas(driver: DriverType) -> dict[str, Any]:
+    return {
+        "title": driver.title,
+        "options": driver.device_options.model_json_schema(),
+        "source": driver.point_options.model_json_schema(),
+    }
