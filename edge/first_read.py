@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 
+from edge.first_revision import stored_devices
 from edge.settings import Device, GatewayConfig
-from edge.twin import stored_devices
 from shared.columns import Columns
 from shared.errors import OptionsWrong
 from shared.quality import QualityClass, class_of, reason_of

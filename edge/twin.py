@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
+from edge.agreement import Agreed, Step, Trial
 from edge.config_store import (
     FILE_NAME,
     KEPT,
@@ -21,14 +22,14 @@ from edge.config_store import (
     Revision,
     State,
 )
-from edge.document import EMPTY, devices_in, hash_of, plain, problems_in
+from edge.document import devices_in, hash_of, plain, problems_in
+from edge.first_revision import begin, put_aside
 from edge.settings import Device
 from shared.clock import Clock
 from shared.errors import SpineError
 from shared.logs import get
 from shared.settings import Problem
 
-FILE: Final = "file"
 REASON_LENGTH: Final = 500
 
 Change = Callable[[Sequence[Device]], Awaitable[list[str]]]
@@ -58,48 +59,6 @@ class Conflict(SpineError):
         super().__init__(
             f"made for revision {base}, but revision {current} is in force: look again"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Agreed:
-    """The newest revision on which gateway and central agreed; 0 where there was none."""
-
-    revision: int = 0
-    hash: bytes = b""
-
-    def fact(self) -> list[Any]:
-        """Write it for the store."""
-        return [self.revision, self.hash.hex()]
-
-    @classmethod
-    def of(cls, fact: Any) -> "Agreed":
-        """Read what `fact` wrote; nothing is no agreement."""
-        return cls(int(fact[0]), bytes.fromhex(fact[1])) if fact else cls()
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A revision of central that is on trial: if the link stays away, `good` comes back.
-
-    `left_s` is how long the link may still stay away, `agreed` what was agreed on before.
-    """
-
-    number: int
-    good: int
-    left_s: float
-    agreed: Agreed
-
-    def fact(self) -> list[Any]:
-        """Write it for the store."""
-        return [self.number, self.good, self.left_s, self.agreed.fact()]
-
-    @classmethod
-    def of(cls, fact: Any) -> "Trial | None":
-        """Read what `fact` wrote."""
-        if not fact:
-            return None
-        number, good, left_s, agreed = fact
-        return cls(number, good, left_s, Agreed.of(agreed))
 
 
 @dataclass(slots=True)
@@ -137,7 +96,7 @@ class Twin:
         try:
             return await asyncio.to_thread(cls._started, path, file, clock)
         except ConfigDamaged as error:
-            kept_at = await asyncio.to_thread(_put_aside, path, clock)
+            kept_at = await asyncio.to_thread(put_aside, path, clock)
             _log.error(
                 "the configuration was damaged; what gateway.yaml says is taken instead",
                 error=str(error),
@@ -147,20 +106,7 @@ class Twin:
 
     @classmethod
     def _started(cls, path: Path, file: Mapping[str, Any] | None, clock: Clock) -> Self:
-        store = ConfigStore(path)
-        try:
-            return cls._of(store, file, clock)
-        except BaseException:
-            store.close()
-            raise
-
-    @classmethod
-    def _of(cls, store: ConfigStore, file: Mapping[str, Any] | None, clock: Clock) -> Self:
-        store.abandon_pending()
-        _take_file(store, file, clock)
-        current = store.current()
-        if current is None:
-            raise ConfigDamaged("no configuration is in force: this is a defect of the gateway")
+        store, current = begin(path, file, clock)
         devices, problems = devices_in(current.document)
         for problem in problems:
             _log.error("a device is left out", problem=str(problem))
@@ -192,7 +138,7 @@ class Twin:
 
     async def revision(self, number: int) -> Revision | None:
         """Read a revision with its document."""
-        return await self._stored(lambda: self.store.revision(number))
+        return await asyncio.to_thread(lambda: self.store.revision(number))
 
     async def apply(
         self,
@@ -240,7 +186,7 @@ class Twin:
                 central=found.central or None,
             )
         answered = Answered.ACCEPTED if accept else Answered.REFUSED
-        await self._stored(lambda: self.store.answer(number, answered))
+        await asyncio.to_thread(lambda: self.store.answer(number, answered))
         self._proposals = [one for one in self._proposals if one.number != number]
         return revision
 
@@ -253,7 +199,7 @@ class Twin:
         )
         if any((one.hash, one.central) == (wanted.hash, central) for one in self._proposals):
             return
-        made = await self._stored(lambda: self.store.propose(wanted))
+        made = await asyncio.to_thread(lambda: self.store.propose(wanted))
         self._proposals = [*(one for one in self._proposals if one.source != source), made]
 
     async def spend(self, seconds: float) -> None:
@@ -272,7 +218,7 @@ class Twin:
 
     async def _note_trial(self, trial: Trial | None) -> None:
         fact = {"trial": trial.fact() if trial else None}
-        await self._stored(lambda: self.store.note(fact))
+        await asyncio.to_thread(lambda: self.store.note(fact))
         self.trial = trial
 
     async def revert(self) -> Revision:
@@ -298,7 +244,7 @@ class Twin:
                 at_us=self.clock.now_us(),
                 state=State.PENDING,
             )
-            step = _Step(
+            step = Step(
                 Revision(head, good.document), State.REVERTED, trial.agreed, None, self.agreed
             )
             return await self._carried_out(step)
@@ -325,22 +271,22 @@ class Twin:
             )
             return await self._carried_out(self._step(Revision(head, document), central))
 
-    def _step(self, wanted: Revision, central: int | None) -> "_Step":
+    def _step(self, wanted: Revision, central: int | None) -> "Step":
         """Say what begins with a revision: that of central is on trial, any other ends a trial."""
         if central is None:
-            return _Step(wanted, State.REPLACED, self.agreed, None, self.refused)
+            return Step(wanted, State.REPLACED, self.agreed, None, self.refused)
         trial = None
         if self.revert_after_s > 0:
             good = self.trial or Trial(0, self.current.number, 0.0, self.agreed)
             trial = replace(good, number=central, left_s=self.revert_after_s)
-        return _Step(wanted, State.REPLACED, Agreed(central, wanted.hash), trial, Agreed())
+        return Step(wanted, State.REPLACED, Agreed(central, wanted.hash), trial, Agreed())
 
     async def _based_on(self, central: int | None) -> Revision:
         head = self.current.head
         agreed = Agreed(central or 0, head.hash)
         if central is not None and agreed != self.agreed:
             facts = {"agreed": agreed.fact()}
-            await self._stored(lambda: self.store.base_on(head.number, central, facts))
+            await asyncio.to_thread(lambda: self.store.base_on(head.number, central, facts))
             self._heads[head.number] = head = replace(head, central=central)
             self.current, self.agreed = Revision(head, self.current.document), agreed
             self._tell()
@@ -365,16 +311,16 @@ class Twin:
             )
             return await self._carried_out(self._step(Revision(head, target.document), None))
 
-    async def _carried_out(self, step: "_Step") -> Revision:
+    async def _carried_out(self, step: "Step") -> Revision:
         """Store, carry out, put in force: in this order, so that a crash leaves what was."""
-        revision = await self._stored(lambda: self.store.add(step.wanted))
+        revision = await asyncio.to_thread(lambda: self.store.add(step.wanted))
         devices, _ = await asyncio.to_thread(devices_in, revision.document)
         started: list[str] = []
         facts = step.facts(revision.number)
         try:
             if self.change is not None:
                 started = await self.change(devices)
-            await self._stored(lambda: self.store.promote(revision.number, step.before, facts))
+            await asyncio.to_thread(lambda: self.store.promote(revision.number, step.before, facts))
         except SpineError as error:
             await self._taken_back(revision, error)
             raise ConfigRefused([Problem((), str(error))]) from error
@@ -399,12 +345,12 @@ class Twin:
             await self.change(self.devices)
         self._heads[revision.number] = replace(revision.head, state=State.FAILED)
         try:
-            await self._stored(lambda: self.store.mark(revision.number, State.FAILED))
+            await asyncio.to_thread(lambda: self.store.mark(revision.number, State.FAILED))
         except SpineError as worse:
             # It stays pending on disk: the next start gives it up.
             _log.warning("the failure could not be noted", error=str(worse))
 
-    def _in_force(self, revision: Revision, devices: tuple[Device, ...], step: "_Step") -> None:
+    def _in_force(self, revision: Revision, devices: tuple[Device, ...], step: "Step") -> None:
         last = self.current.head
         self._heads[last.number] = replace(last, state=step.before)
         head = replace(revision.head, state=State.CURRENT)
@@ -416,98 +362,8 @@ class Twin:
         self.agreed, self.refused = step.agreed, step.refused
         self.trial = step.trial and replace(step.trial, number=head.number)
 
-    async def _stored(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work)
-
     async def _uncut(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.ensure_future(work)
         self._works.add(task)
         task.add_done_callback(self._works.discard)
         return await asyncio.shield(task)
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """From the revision in force to another one, and what is true from then on."""
-
-    wanted: Revision
-    before: State
-    agreed: Agreed
-    trial: Trial | None
-    refused: Agreed
-
-    def facts(self, number: int) -> dict[str, Any]:
-        """Write it for the store, which keeps it in one transaction with the revision."""
-        trial = self.trial and replace(self.trial, number=number)
-        return {
-            "agreed": self.agreed.fact(),
-            "refused": self.refused.fact(),
-            "trial": trial.fact() if trial else None,
-        }
-
-
-def _put_aside(path: Path, clock: Clock) -> Path:
-    aside = path.with_name(f"config-damaged-{clock.now_us()}.db")
-    path.rename(aside)
-    path.with_name(path.name + "-journal").unlink(missing_ok=True)
-    return aside
-
-
-def _take_file(store: ConfigStore, file: Mapping[str, Any] | None, clock: Clock) -> None:
-    """Take in what `gateway.yaml` says: the first revision, a newer one, or a proposal."""
-    current = store.current()
-    if current is None:
-        document = EMPTY if file is None else file
-        _put(store, document, "first start", 0, clock)
-    elif file is not None and hash_of(file).hex() != store.fact("file"):
-        _take_changed_file(store, current, file, clock)
-    if file is not None and hash_of(file).hex() != store.fact("file"):
-        store.note({"file": hash_of(file).hex()})
-
-
-def _take_changed_file(
-    store: ConfigStore, current: Revision, file: Mapping[str, Any], clock: Clock
-) -> None:
-    if hash_of(file) == current.hash:
-        return
-    if current.source == FILE:
-        _put(store, file, "gateway.yaml was changed", current.number, clock)
-        return
-    proposal = Proposal(
-        0,
-        current.number,
-        hash_of(file),
-        file,
-        FILE,
-        "gateway.yaml was changed, but the gateway has newer changes of its own",
-        clock.now_us(),
-    )
-    number = store.propose(proposal).number
-    _log.warning(
-        "gateway.yaml was changed, but newer changes are in force: it waits as a proposal",
-        proposal=number,
-        in_force=current.number,
-        source=current.source,
-    )
-
-
-def _put(
-    store: ConfigStore, document: Mapping[str, Any], reason: str, previous: int, clock: Clock
-) -> None:
-    central = 0
-    if previous and (last := store.revision(previous)) is not None:
-        central = last.head.central
-    head = Head(
-        0, hash_of(document), FILE, reason, clock.now_us(), previous=previous, central=central
-    )
-    store.promote(store.add(Revision(head, document)).number)
-
-
-def stored_devices(folder: Path) -> tuple[Device, ...]:
-    """Read the devices in force from the configuration of a gateway, running or not. Blocks."""
-    path = folder / FILE_NAME
-    if not path.exists():
-        return ()
-    with ConfigStore(path) as store:
-        current = store.current()
-    return devices_in(current.document)[0] if current is not None else ()
