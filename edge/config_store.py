@@ -5,8 +5,9 @@ All of it blocks: the twin calls it in a thread, one call at a time.
 
 import json
 import sqlite3
+import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -130,6 +131,8 @@ class ConfigStore:
 
         Raises `ConfigDamaged`, or `ConfigUnwritable` where there is no room or no right.
         """
+        # A caller that is cancelled leaves its thread at work: calls never overlap all the same.
+        self._turn = threading.RLock()
         path.touch(mode=0o600)
         self._connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
         try:
@@ -150,24 +153,25 @@ class ConfigStore:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        with self._turn:
+            self._connection.close()
 
     def heads(self) -> list[Head]:
         """List all revisions, oldest first."""
-        rows = self._db.query(f"SELECT {_HEAD} FROM revisions ORDER BY number")  # noqa: S608 - our own names
+        rows = self._rows(f"SELECT {_HEAD} FROM revisions ORDER BY number")  # noqa: S608 - our own names
         return [_head(row) for row in rows]
 
     def revision(self, number: int) -> Revision | None:
         """Read a revision with its document."""
         query = f"SELECT {_HEAD}, document FROM revisions WHERE number = ?"  # noqa: S608 - our own names
-        for row in self._db.query(query, [number]):
+        for row in self._rows(query, [number]):
             return Revision(_head(row), _unpacked(row.pop("document")))
         return None
 
     def current(self) -> Revision | None:
         """Read the revision that is in force."""
         query = "SELECT number FROM revisions WHERE state = ?"
-        for row in self._db.query(query, [State.CURRENT.value]):
+        for row in self._rows(query, [State.CURRENT.value]):
             return self.revision(row["number"])
         return None
 
@@ -226,7 +230,7 @@ class ConfigStore:
     def proposals(self) -> list[Proposal]:
         """List the proposals that are open, oldest first."""
         query = "SELECT * FROM proposals WHERE state = ? ORDER BY number"
-        return [_proposal(row) for row in self._db.query(query, [Answered.OPEN.value])]
+        return [_proposal(row) for row in self._rows(query, [Answered.OPEN.value])]
 
     def propose(self, proposal: Proposal) -> Proposal:
         """Keep a proposal; an open one of the same source gives way to it."""
@@ -251,7 +255,7 @@ class ConfigStore:
 
     def fact(self, name: str) -> Any:
         """Read a fact; None where there is none."""
-        for row in self._db.query("SELECT value FROM facts WHERE name = ?", [name]):
+        for row in self._rows("SELECT value FROM facts WHERE name = ?", [name]):
             return json.loads(row["value"])
         return None
 
@@ -264,15 +268,19 @@ class ConfigStore:
         rows = [{"name": name, "value": json.dumps(value)} for name, value in facts.items()]
         self._db.table("facts").upsert_all(rows, pk="name")
 
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        with self._turn:
+            return list(self._db.query(query, values))
+
     def _next(self, table: str) -> int:
-        row = next(self._db.query("SELECT seq FROM counters WHERE name = ?", [table]))
+        (row,) = self._rows("SELECT seq FROM counters WHERE name = ?", [table])
         self._db.execute("UPDATE counters SET seq = seq + 1 WHERE name = ?", [table])
         return int(row["seq"]) + 1
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with self._db.atomic():
+            with self._turn, self._db.atomic():
                 yield
         except sqlite3.Error as error:
             msg = f"the configuration cannot be stored ({error}); nothing was changed"

@@ -31,13 +31,17 @@ def begin(path: Path, file: Mapping[str, Any] | None, clock: Clock) -> tuple[Con
     try:
         store.abandon_pending()
         take_file(store, file, clock)
-        current = store.current()
-        if current is None:
-            raise ConfigDamaged("no configuration is in force: this is a defect of the gateway")
+        return store, _current(store)
     except BaseException:
         store.close()
         raise
-    return store, current
+
+
+def _current(store: ConfigStore) -> Revision:
+    current = store.current()
+    if current is None:
+        raise ConfigDamaged("no configuration is in force: this is a defect of the gateway")
+    return current
 
 
 def put_aside(path: Path, clock: Clock) -> Path:

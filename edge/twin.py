@@ -75,8 +75,8 @@ class Twin:
     """Carries a change out; None while no device is read."""
     revert_after_s: float = 0.0
     """How long the link may stay away after a change of central; 0 for ever."""
-    agreed: Agreed = Agreed()
-    refused: Agreed = Agreed()
+    agreed: Agreed = field(default_factory=Agreed)
+    refused: Agreed = field(default_factory=Agreed)
     """The revision of central that was tried and taken back."""
     trial: Trial | None = None
     listeners: list[Callable[[], None]] = field(default_factory=list)
