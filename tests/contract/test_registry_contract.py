@@ -42,7 +42,7 @@ class TestSmallRegistry(RegistryContract):
 
         assert levels.pop(release.subject) == "FULL_TRANSITIVE"
         assert set(levels.values()) == {COMPATIBILITY}
-        assert len(levels) == 2
+        assert len(levels) == 3
 
     async def test_looking_after_the_ids_costs_one_question_a_schema(
         self, rig: SmallRegistry, release: Release
@@ -56,4 +56,4 @@ class TestSmallRegistry(RegistryContract):
             await until(asked_twice)
 
         assert {path.rpartition("/")[0] for path in rig.asked} == {"GET /api/schemas/ids"}
-        assert len(set(rig.asked)) == 3
+        assert len(set(rig.asked)) == 4
