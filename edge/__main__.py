@@ -10,15 +10,17 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvloop
 
-from edge import asking, enrolment, first_read, gateway, installation, modbus_verbs
+from edge import asking, config_verbs, enrolment, first_read, gateway, installation, modbus_verbs
 from edge.settings import GatewayConfig, load
 from edge.sqlite import OutboxError
+from edge.vault import Vault
 from shared import logs
 from shared.clock import SystemClock
 from shared.errors import SettingsError, SpineError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(modbus_verbs.app, name="modbus")
+config_verbs.register(app)
 
 Config = Annotated[Path, typer.Option(help="The gateway's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -106,8 +108,9 @@ def enrol(
     """Get this gateway's certificate from central."""
     loaded = _loaded(config)
     try:
-        project, name = enrolment.enrol(loaded.file.central.enrol, code, loaded.data)
-    except SpineError as error:
+        vault = Vault.find(loaded.data, loaded.master_key)
+        project, name = enrolment.enrol(loaded.file.central.enrol, code, loaded.data, vault)
+    except (SpineError, OSError) as error:
         _fail(error, 1)
     typer.echo(f"enrolled as gateway {name} of project {project}")
 

@@ -21,6 +21,12 @@ def proposals_of_central(db: Database) -> None:
     db.execute("ALTER TABLE proposals ADD COLUMN central INTEGER NOT NULL DEFAULT 0")
 
 
+@MIGRATIONS(name="0003_secrets")
+def secrets(db: Database) -> None:
+    """Make the table of sealed secrets."""
+    db.execute("CREATE TABLE secrets (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT")
+
+
 _FIRST: Final = (
     """
     CREATE TABLE revisions (

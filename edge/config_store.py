@@ -49,14 +49,6 @@ class State(StrEnum):
     REVERTED = "reverted"
 
 
-class Answered(StrEnum):
-    """What became of a proposal."""
-
-    OPEN = "open"
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-
-
 @dataclass(frozen=True, slots=True)
 class Head:
     """A revision without its document.
@@ -108,21 +100,6 @@ class Revision:
         return self.head.at_us
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A document that somebody wants and that waits for a person's decision."""
-
-    number: int
-    base: int
-    hash: bytes
-    document: Mapping[str, Any]
-    source: str
-    reason: str
-    at_us: int
-    central: int = 0
-    """The revision of central that it is, 0 for none."""
-
-
 class ConfigStore:
     """The open database."""
 
@@ -158,28 +135,28 @@ class ConfigStore:
 
     def heads(self) -> list[Head]:
         """List all revisions, oldest first."""
-        rows = self._rows(f"SELECT {_HEAD} FROM revisions ORDER BY number")  # noqa: S608 - our own names
+        rows = self.rows(f"SELECT {_HEAD} FROM revisions ORDER BY number")  # noqa: S608 - our own names
         return [_head(row) for row in rows]
 
     def revision(self, number: int) -> Revision | None:
         """Read a revision with its document."""
         query = f"SELECT {_HEAD}, document FROM revisions WHERE number = ?"  # noqa: S608 - our own names
-        for row in self._rows(query, [number]):
-            return Revision(_head(row), _unpacked(row.pop("document")))
+        for row in self.rows(query, [number]):
+            return Revision(_head(row), unpacked(row.pop("document")))
         return None
 
     def current(self) -> Revision | None:
         """Read the revision that is in force."""
         query = "SELECT number FROM revisions WHERE state = ?"
-        for row in self._rows(query, [State.CURRENT.value]):
+        for row in self.rows(query, [State.CURRENT.value]):
             return self.revision(row["number"])
         return None
 
     def add(self, revision: Revision) -> Revision:
         """Keep a revision under the next number, in force or not as its state says."""
-        head, document = revision.head, _packed(revision.document)
-        with self._writing():
-            number = self._next("revisions")
+        head, document = revision.head, packed(revision.document)
+        with self.writing() as db:
+            number = next_number(db, "revisions")
             fields = _fields(replace(head, number=number))
             self._db.table("revisions").insert({**fields, "document": document})
         return Revision(replace(head, number=number), revision.document)
@@ -191,7 +168,7 @@ class ConfigStore:
 
         `before` is what becomes of the one that was.
         """
-        with self._writing():
+        with self.writing():
             self._note(facts)
             self._db.execute(
                 "UPDATE revisions SET state = ? WHERE state = ?",
@@ -207,81 +184,52 @@ class ConfigStore:
 
     def mark(self, number: int, state: State) -> None:
         """Note what became of a revision."""
-        with self._writing():
+        with self.writing():
             self._db.execute(
                 "UPDATE revisions SET state = ? WHERE number = ?", [state.value, number]
             )
 
     def base_on(self, number: int, central: int, facts: Mapping[str, Any]) -> None:
         """Note that a revision is, or is based on, this revision of central."""
-        with self._writing():
+        with self.writing():
             self._note(facts)
             self._db.execute("UPDATE revisions SET central = ? WHERE number = ?", [central, number])
 
     def abandon_pending(self) -> None:
         """Note that changes which were under way when the process ended did not happen."""
         if any(head.state is State.PENDING for head in self.heads()):
-            with self._writing():
+            with self.writing():
                 self._db.execute(
                     "UPDATE revisions SET state = ? WHERE state = ?",
                     [State.FAILED.value, State.PENDING.value],
                 )
 
-    def proposals(self) -> list[Proposal]:
-        """List the proposals that are open, oldest first."""
-        query = "SELECT * FROM proposals WHERE state = ? ORDER BY number"
-        return [_proposal(row) for row in self._rows(query, [Answered.OPEN.value])]
-
-    def propose(self, proposal: Proposal) -> Proposal:
-        """Keep a proposal; an open one of the same source gives way to it."""
-        fields = {name: getattr(proposal, name) for name in _PROPOSED}
-        packed = _packed(proposal.document)
-        with self._writing():
-            number = self._next("proposals")
-            self._db.execute(
-                "DELETE FROM proposals WHERE source = ? AND state = ?",
-                [proposal.source, Answered.OPEN.value],
-            )
-            row = {**fields, "number": number, "document": packed, "state": Answered.OPEN.value}
-            self._db.table("proposals").insert(row)
-        return replace(proposal, number=number)
-
-    def answer(self, number: int, answered: Answered) -> None:
-        """Note the decision on a proposal."""
-        with self._writing():
-            self._db.execute(
-                "UPDATE proposals SET state = ? WHERE number = ?", [answered.value, number]
-            )
-
     def fact(self, name: str) -> Any:
         """Read a fact; None where there is none."""
-        for row in self._rows("SELECT value FROM facts WHERE name = ?", [name]):
+        for row in self.rows("SELECT value FROM facts WHERE name = ?", [name]):
             return json.loads(row["value"])
         return None
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Keep facts, each under its name."""
-        with self._writing():
+        with self.writing():
             self._note(facts)
 
     def _note(self, facts: Mapping[str, Any]) -> None:
         rows = [{"name": name, "value": json.dumps(value)} for name, value in facts.items()]
         self._db.table("facts").upsert_all(rows, pk="name")
 
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Read rows."""
         with self._turn:
             return list(self._db.query(query, values))
 
-    def _next(self, table: str) -> int:
-        (row,) = self._rows("SELECT seq FROM counters WHERE name = ?", [table])
-        self._db.execute("UPDATE counters SET seq = seq + 1 WHERE name = ?", [table])
-        return int(row["seq"]) + 1
-
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[Database]:
+        """Write in one transaction. Raises `ConfigUnwritable` with nothing changed."""
         try:
             with self._turn, self._db.atomic():
-                yield
+                yield self._db
         except sqlite3.Error as error:
             msg = f"the configuration cannot be stored ({error}); nothing was changed"
             raise ConfigUnwritable(msg) from error
@@ -301,7 +249,6 @@ def _opened(connection: sqlite3.Connection) -> Database:
 
 
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_PROPOSED: Final = ("base", "hash", "source", "reason", "at_us", "central")
 
 
 def _fields(head: Head) -> dict[str, Any]:
@@ -314,17 +261,20 @@ def _head(row: Mapping[str, Any]) -> Head:
     return Head(**{**fields, "state": State(row["state"])})
 
 
-def _proposal(row: Mapping[str, Any]) -> Proposal:
-    document = _unpacked(row["document"])
-    fields = {name: row[name] for name in _PROPOSED}
-    return Proposal(number=row["number"], document=document, **fields)
+def next_number(db: Database, table: str) -> int:
+    """Take the next number of a table; none comes twice."""
+    db.execute("UPDATE counters SET seq = seq + 1 WHERE name = ?", [table])
+    (number,) = db.execute("SELECT seq FROM counters WHERE name = ?", [table]).fetchone()
+    return int(number)
 
 
-def _packed(document: Mapping[str, Any]) -> bytes:
+def packed(document: Mapping[str, Any]) -> bytes:
+    """Write a document for the store."""
     return zlib.compress(canonical(document), 6)
 
 
-def _unpacked(body: bytes) -> dict[str, Any]:
+def unpacked(body: bytes) -> dict[str, Any]:
+    """Read what `packed` wrote. Raises `ConfigDamaged`."""
     try:
         return dict(json.loads(zlib.decompress(body)))
     except (zlib.error, ValueError) as error:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from edge.config_store import ConfigUnwritable
-from edge.document import NotJson, hash_of
+from edge.document import NotJson, hash_of, plain
 from edge.twin import ConfigRefused, Twin
 from protocols import registry
 from protocols.driver import DriverType
@@ -90,11 +90,11 @@ class Desires:
 
     async def _taken(self, frame: link.Desired) -> Result:
         """Decide on what central wants, and do it."""
-        objection = await asyncio.to_thread(self._objection, frame)
+        kept, objection = await asyncio.to_thread(self._looked_at, frame)
         if objection:
             _log.error("what central wants is refused", revision=frame.revision, problem=objection)
             return Result(frame.revision, Became.FAILED, (Problem((), objection),))
-        if not self._may_replace(frame):
+        if not self._may_replace(frame, kept):
             return await self._put_off(frame)
         try:
             await self._twin.apply(
@@ -107,26 +107,30 @@ class Desires:
             return Result(frame.revision, Became.FAILED, (Problem((), str(error)),))
         return Result(frame.revision, Became.APPLIED)
 
-    def _objection(self, frame: link.Desired) -> str:
-        """Say why a frame is not even looked at; nothing where it is."""
-        agreed, refused = self._twin.agreed, self._twin.refused
+    def _looked_at(self, frame: link.Desired) -> tuple[bytes, str]:
+        """Tell the hash of what would be kept, and why it is not; nothing where it may be."""
         try:
             if hash_of(frame.document) != frame.hash:
-                return "the hash is not that of the document"
-        except NotJson as error:
-            return str(error)
-        if (frame.revision, frame.hash) == (refused.revision, refused.hash):
+                return b"", "the hash is not that of the document"
+            kept = hash_of(self._twin.secrets.concealed(plain(frame.document)))
+        except (NotJson, SpineError) as error:
+            return b"", str(error)
+        return kept, self._objection(frame.revision, kept)
+
+    def _objection(self, revision: int, kept: bytes) -> str:
+        agreed, refused = self._twin.agreed, self._twin.refused
+        if (revision, kept) == (refused.revision, refused.hash):
             return "the link did not come back after it: it was tried and taken back"
-        if frame.revision < agreed.revision:
+        if revision < agreed.revision:
             return f"it is older than revision {agreed.revision}, which was agreed on"
-        if frame.revision == agreed.revision and frame.hash != agreed.hash:
+        if revision == agreed.revision and kept != agreed.hash:
             return "this revision had another content before"
         return ""
 
-    def _may_replace(self, frame: link.Desired) -> bool:
+    def _may_replace(self, frame: link.Desired, kept: bytes) -> bool:
         """Tell whether central knows what it replaces, or there is nothing to lose."""
         current = self._twin.current
-        if current.hash in {frame.hash, frame.base}:
+        if current.hash in {kept, frame.base}:
             return True
         is_untouched = not self._twin.is_ahead
         return is_untouched or not (self.revision or current.document.get("devices"))

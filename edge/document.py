@@ -5,7 +5,7 @@ Two documents are the same revision if their canonical bytes are the same.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from edge.settings import Device, Document, devices_of, problems_of
@@ -71,9 +71,14 @@ def problems_in(document: Any) -> list[Problem]:
     return found or list(_plan_problems(devices_of(Document.model_validate(document))))
 
 
-def devices_in(document: Any) -> tuple[tuple[Device, ...], list[Problem]]:
-    """Make the devices of a stored document; those that are wrong by now are left out and told."""
-    problems = problems_of(document)
+def devices_in(
+    document: Any, known: Sequence[Problem] = ()
+) -> tuple[tuple[Device, ...], list[Problem]]:
+    """Make the devices of a stored document; those that are wrong by now are left out and told.
+
+    `known` are problems that were found before.
+    """
+    problems = [*known, *problems_of(document)]
     bad = {one.place[1] for one in problems if len(one.place) > 1 and one.place[0] == "devices"}
     if problems and not bad:
         return (), problems

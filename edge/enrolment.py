@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from edge.vault import Vault
 from shared import pki
 from shared.backoff import Backoff
 from shared.errors import SpineError
@@ -24,6 +25,7 @@ IDENTITY_FILE: Final = "identity.pem"
 """Key and certificate chain in one file, so that they change together or not at all."""
 
 ROOTS_FILE: Final = "roots.pem"
+PURPOSE: Final = "identity"
 TIMEOUT_S: Final = 15.0
 ANSWER_BYTES: Final = 256 * 1024
 CHECK_S: Final = 3_600.0
@@ -46,21 +48,54 @@ class Identity:
     """The files that say who this gateway is."""
 
     folder: Path
+    vault: Vault
 
     @classmethod
-    def load(cls, folder: Path) -> "Identity":
-        """Find the identity in the data folder; raises `NotEnrolled` with what to do."""
+    def load(cls, folder: Path, vault: Vault | None = None) -> "Identity":
+        """Find the identity in the data folder; raises `NotEnrolled` with what to do. Blocks.
+
+        `vault` is that of the folder unless told otherwise. A key that an older version left in the
+        clear is encrypted.
+        """
         if not all((folder / name).exists() for name in (IDENTITY_FILE, ROOTS_FILE)):
             msg = (
                 f"this gateway is not enrolled (no {IDENTITY_FILE} in {folder}): get a code from"
                 " central and run `python -m edge enrol --config FILE --code CODE`"
             )
             raise NotEnrolled(msg)
-        return cls(folder)
+        identity = cls(folder, vault or Vault.find(folder))
+        identity._secure()
+        return identity
+
+    @property
+    def password(self) -> bytes:
+        """What the key at rest is encrypted with."""
+        return self.vault.derived(PURPOSE)
+
+    def _secure(self) -> None:
+        held = (self.folder / IDENTITY_FILE).read_bytes()
+        try:
+            if pki.is_locked(held):
+                pki.load_key(held, self.password)
+                return
+            locked = _locked(held, self.vault)
+        except (pki.CertificateRefused, ValueError) as error:
+            msg = (
+                f"{self.folder / IDENTITY_FILE} cannot be opened: it was encrypted under another"
+                " master key, or is damaged; bring the master key back, or enrol with a new code"
+            )
+            raise NotEnrolled(msg) from error
+        try:
+            pki.write_private(self.folder / IDENTITY_FILE, locked)
+        except OSError as error:
+            _log.warning("the key of this gateway is not encrypted yet", error=str(error))
+        else:
+            _log.info("the key of this gateway is encrypted from now on")
 
     def link_context(self) -> ssl.SSLContext:
         """Make a TLS context with the newest certificate."""
-        return pki.client_context(self._roots(), self.folder / IDENTITY_FILE)
+        identity = self.folder / IDENTITY_FILE
+        return pki.client_context(self._roots(), identity, password=self.password)
 
     def _roots(self) -> bytes:
         return (self.folder / ROOTS_FILE).read_bytes()
@@ -88,13 +123,17 @@ class Identity:
         """Get a certificate for a new key, proving the old one. Blocks."""
         old = (self.folder / IDENTITY_FILE).read_bytes()
         key, csr = pki.make_key_and_csr()
-        proof = base64.b64encode(pki.sign_renewal(old, csr)).decode()
+        proof = base64.b64encode(pki.sign_renewal(old, csr, self._password_of(old))).decode()
         request = {"csr": csr.decode(), "certificate": _certificates(old), "proof": proof}
         context = pki.client_context(self._roots())
-        _save(self.folder, key, _asked(base_url, "/enrol/renew", context, request))
+        answer = _asked(base_url, "/enrol/renew", context, request)
+        _save(self.folder, key, answer, self.vault)
+
+    def _password_of(self, held: bytes) -> bytes | None:
+        return self.password if pki.is_locked(held) else None
 
 
-def enrol(base_url: str, code: str, folder: Path) -> tuple[str, str]:
+def enrol(base_url: str, code: str, folder: Path, vault: Vault | None = None) -> tuple[str, str]:
     """Get the gateway's first certificate with a one-time code.
 
     Blocks. Returns project and gateway; raises `EnrolmentRefused`.
@@ -107,7 +146,7 @@ def enrol(base_url: str, code: str, folder: Path) -> tuple[str, str]:
     request = {"code": code.strip(), "csr": csr.decode()}
     answer = _asked(base_url, "/enrol", pki.client_context(root), request)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _save(folder, key, answer)
+    _save(folder, key, answer, vault or Vault.find(folder))
     return str(answer["project"]), str(answer["gateway"])
 
 
@@ -125,10 +164,16 @@ def _pinned_root(base_url: str, pin: str) -> bytes:
         raise EnrolmentRefused(msg) from error
 
 
-def _save(folder: Path, key: bytes, answer: dict[str, Any]) -> None:
+def _save(folder: Path, key: bytes, answer: dict[str, Any], vault: Vault) -> None:
     chain = str(answer["certificate"]).encode()
     pki.write_private(folder / ROOTS_FILE, str(answer["roots"]).encode())
-    pki.write_private(folder / IDENTITY_FILE, key.rstrip() + b"\n" + chain)
+    pki.write_private(folder / IDENTITY_FILE, _locked(key.rstrip() + b"\n" + chain, vault))
+
+
+def _locked(held: bytes, vault: Vault) -> bytes:
+    """Encrypt the key of key and chain. Raises `CertificateRefused`, ValueError."""
+    chain = _certificates(held).encode()
+    return pki.lock_key(held, vault.derived(PURPOSE)).rstrip() + b"\n" + chain
 
 
 def _certificates(identity: bytes) -> str:

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Iterator
 
-from edge.first_revision import stored_devices
+from edge.document import part_of
+from edge.first_revision import devices_at_rest
 from edge.settings import Device, GatewayConfig
+from edge.vault import Vault
 from shared.columns import Columns
 from shared.errors import OptionsWrong
 from shared.quality import QualityClass, class_of, reason_of
@@ -15,14 +17,17 @@ async def told(config: GatewayConfig, name: str) -> list[str]:
 
     Raises `OptionsWrong` for an unknown name, and what the driver raises.
     """
-    stored = await asyncio.to_thread(stored_devices, config.data)
-    devices = {device.name: device for device in (*stored, *config.devices)}
-    found = [device for device in devices.values() if device.name == name]
-    if not found:
+    devices = await asyncio.to_thread(_devices, config)
+    if name not in devices:
         names = ", ".join(devices)
         msg = f"no device {name!r}; there are {names}"
         raise OptionsWrong(msg)
-    return list(_lines(found[0], await read_once(found[0])))
+    return list(_lines(devices[name], await read_once(devices[name])))
+
+
+def _devices(config: GatewayConfig) -> dict[str, Device]:
+    vault = Vault.find(config.data, config.master_key)
+    return devices_at_rest(config.data, part_of(config.raw), vault)
 
 
 async def read_once(device: Device) -> Columns:

@@ -9,11 +9,13 @@ from edge.config_store import (
     ConfigDamaged,
     ConfigStore,
     Head,
-    Proposal,
     Revision,
 )
 from edge.document import EMPTY, devices_in, hash_of
+from edge.proposals import Proposal, keep
+from edge.secret_store import Secrets
 from edge.settings import Device
+from edge.vault import Vault
 from shared.clock import Clock
 from shared.logs import get
 
@@ -22,16 +24,20 @@ FILE: Final = "file"
 _log = get("twin")
 
 
-def begin(path: Path, file: Mapping[str, Any] | None, clock: Clock) -> tuple[ConfigStore, Revision]:
+def begin(
+    path: Path, file: Mapping[str, Any] | None, clock: Clock, vault: Vault | None
+) -> tuple[Secrets, Revision]:
     """Open the database and take the file in; gives the revision in force. Blocks.
 
-    Raises `ConfigDamaged` or `ConfigUnwritable`.
+    Raises `ConfigDamaged`, `ConfigUnwritable` or `SettingsError`.
     """
+    vault = vault or Vault.find(path.parent)
     store = ConfigStore(path)
     try:
+        kept = Secrets(store, vault)
         store.abandon_pending()
-        take_file(store, file, clock)
-        return store, _current(store)
+        take_file(store, None if file is None else kept.concealed(file), clock)
+        return kept, _current(store)
     except BaseException:
         store.close()
         raise
@@ -81,7 +87,7 @@ def _take_changed_file(
         "gateway.yaml was changed, but the gateway has newer changes of its own",
         clock.now_us(),
     )
-    number = store.propose(proposal).number
+    number = keep(store, proposal).number
     _log.warning(
         "gateway.yaml was changed, but newer changes are in force: it waits as a proposal",
         proposal=number,
@@ -102,11 +108,33 @@ def _put(
     store.promote(store.add(Revision(head, document)).number)
 
 
-def stored_devices(folder: Path) -> tuple[Device, ...]:
-    """Read the devices in force from the configuration of a gateway, running or not. Blocks."""
+def stored(folder: Path, vault: Vault) -> tuple[Secrets, Revision] | None:
+    """Open the configuration of a gateway, running or not; None before its first start. Blocks.
+
+    The caller closes `Secrets.store`.
+    """
     path = folder / FILE_NAME
     if not path.exists():
-        return ()
-    with ConfigStore(path) as store:
-        current = store.current()
-    return devices_in(current.document)[0] if current is not None else ()
+        return None
+    store = ConfigStore(path)
+    try:
+        return Secrets(store, vault), _current(store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def devices_at_rest(
+    folder: Path, file: Mapping[str, Any] | None, vault: Vault
+) -> dict[str, Device]:
+    """Read the devices in force and, over them, those of `gateway.yaml`. Blocks."""
+    found = stored(folder, vault)
+    if found is None:
+        return {one.name: one for one in devices_in(file or EMPTY)[0]}
+    secrets, current = found
+    with secrets.store:
+        devices = [
+            *secrets.devices_in(current.document)[0],
+            *secrets.devices_in(file or EMPTY)[0],
+        ]
+    return {one.name: one for one in devices}

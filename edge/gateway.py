@@ -29,6 +29,7 @@ from edge.sqlite import OutboxFull
 from edge.trial import Judge
 from edge.twin import Twin
 from edge.uplink import Uplink
+from edge.vault import Vault
 from shared.backoff import Backoff
 from shared.clock import Clock
 from shared.errors import SettingsError, SpineError
@@ -64,8 +65,10 @@ class Options:
 async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
     """Run the gateway until SIGTERM or SIGINT; what was read by then is committed."""
     config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    identity = Identity.load(config.data)
-    twin = await _with_room(lambda: Twin.opened(config.data, _document(config), clock))
+    vault = await _with_room(lambda: asyncio.to_thread(Vault.find, config.data, config.master_key))
+    identity = await asyncio.to_thread(Identity.load, config.data, vault)
+    document = _document(config)
+    twin = await _with_room(lambda: Twin.opened(config.data, document, clock, vault))
     try:
         await _run(config, clock, options, identity, twin)
     finally:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from edge.aggregate import DAY_S, AggregateSection, aggregate_of
+from edge.hidden import masked
 from edge.report import ReportSection, policy_of
 from protocols import registry
 from protocols.driver import DriverType, PointSource
@@ -52,6 +53,11 @@ class GatewaySection(Section):
     """The gateway itself."""
 
     data: Path = Field(Path("data"), description="Folder of outbox and keys, beside this file.")
+    master_key: Path | None = Field(
+        None,
+        description="File of the key that seals passwords and the identity, beside this file; else "
+        "SPINE_MASTER_KEY, the systemd credential spine-master-key, or master.key in `data`.",
+    )
     clock: Literal["kernel", "trusted"] = Field(
         "kernel",
         description="Whether readings are flagged until the kernel says the clock is synchronised.",
@@ -187,6 +193,7 @@ class GatewayConfig:
     devices: tuple[Device, ...]
     raw: Mapping[str, Any]
     """The file as it was read."""
+    master_key: Path | None = None
 
 
 def load(path: Path) -> GatewayConfig:
@@ -204,7 +211,9 @@ def load(path: Path) -> GatewayConfig:
     same = list(_same_devices(devices))
     if same:
         raise _settings_error(path, document, same)
-    return GatewayConfig(file, (path.parent / file.gateway.data).resolve(), devices, document)
+    data, key = file.gateway.data, file.gateway.master_key
+    key = (path.parent / key).resolve() if key else None
+    return GatewayConfig(file, (path.parent / data).resolve(), devices, document, key)
 
 
 def _settings_error(path: Path, document: Any, problems: Sequence[Problem]) -> SettingsError:
@@ -234,11 +243,12 @@ def _device(
     points = tuple(
         PointSource(
             Point(point.key, point.unit, point.type, point.klass),
-            driver.point_options.model_validate(point.source),
+            driver.point_options.model_validate(masked(driver.point_options, point.source)),
         )
         for point in section.points
     )
-    options = driver.device_options.model_validate(section.options)
+    given_options = masked(driver.device_options, section.options)
+    options = driver.device_options.model_validate(given_options)
     by_class = {klass: one.report for klass, one in (policies or {}).items()}
     reports = tuple(policy_of(point.report, point.klass, by_class) for point in section.points)
     rolled = {klass: one.aggregate for klass, one in (policies or {}).items()}
@@ -320,6 +330,6 @@ def _options_problems(at: int, device: Any) -> Iterator[Problem]:
 
 def _check(model: type[BaseModel], value: Any, place: tuple[str | int, ...]) -> Iterator[Problem]:
     try:
-        model.model_validate(value)
+        model.model_validate(masked(model, value))
     except ValidationError as error:
         yield from problems_in(error, place)

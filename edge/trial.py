@@ -58,30 +58,32 @@ class Judge:
             if self._is_up():
                 up_s += spent_s
                 if up_s >= PROVEN_S:
-                    await self._ended(passed=True)
+                    await self._ended(number)
                 continue
             up_s = 0.0
             left_s -= spent_s
             if left_s <= 0:
                 left_s = await self._next_portion()
                 if left_s <= 0:
-                    await self._ended(passed=False)
+                    await self._ended(None)
 
     async def _next_portion(self) -> float:
         """Take time off the trial before it goes by; tells how much."""
         trial = self._twin.trial
         portion_s = min(NOTED_S, trial.left_s) if trial else 0.0
         try:
-            await self._twin.spend(portion_s)
+            if trial is not None:
+                await self._twin.note_trial(trial.number, trial.left_s - portion_s)
         except ConfigUnwritable as error:
             _log.warning("the time of a trial could not be noted", error=str(error))
             await asyncio.sleep(self._tick_s)
         return portion_s
 
-    async def _ended(self, *, passed: bool) -> None:
+    async def _ended(self, passed: int | None) -> None:
         try:
-            if passed:
-                await self._twin.pass_trial()
+            if passed is not None:
+                await self._twin.note_trial(passed, None)
+                _log.info("the link is there: the configuration stays", revision=passed)
             else:
                 await self._twin.revert()
         except (ConfigUnwritable, ConfigRefused) as error:

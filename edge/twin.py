@@ -14,17 +14,17 @@ from edge.agreement import Agreed, Step, Trial
 from edge.config_store import (
     FILE_NAME,
     KEPT,
-    Answered,
     ConfigDamaged,
-    ConfigStore,
     Head,
-    Proposal,
     Revision,
     State,
 )
-from edge.document import devices_in, hash_of, plain, problems_in
+from edge.document import NotJson, hash_of, plain, problems_in
 from edge.first_revision import begin, put_aside
+from edge.proposals import Answered, Proposal, keep, note_answer, open_proposals
+from edge.secret_store import Secrets
 from edge.settings import Device
+from edge.vault import Vault
 from shared.clock import Clock
 from shared.errors import SpineError
 from shared.logs import get
@@ -65,7 +65,7 @@ class Conflict(SpineError):
 class Twin:
     """The gateway's end of the configuration."""
 
-    store: ConfigStore
+    secrets: Secrets
     clock: Clock
     current: Revision
     devices: tuple[Device, ...]
@@ -87,14 +87,21 @@ class Twin:
     _works: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @classmethod
-    async def opened(cls, folder: Path, file: Mapping[str, Any] | None, clock: Clock) -> Self:
+    async def opened(
+        cls,
+        folder: Path,
+        file: Mapping[str, Any] | None,
+        clock: Clock,
+        vault: Vault | None = None,
+    ) -> Self:
         """Open the configuration in `folder`; `file` is the document of `gateway.yaml`, if any.
 
-        A database that is damaged is put aside, and the file's document is all there is.
+        A database that is damaged is put aside, and the file's document is all there is. `vault`
+        is that of the folder unless told otherwise.
         """
         path = folder / FILE_NAME
         try:
-            return await asyncio.to_thread(cls._started, path, file, clock)
+            return await asyncio.to_thread(cls._started, path, file, clock, vault)
         except ConfigDamaged as error:
             kept_at = await asyncio.to_thread(put_aside, path, clock)
             _log.error(
@@ -102,31 +109,55 @@ class Twin:
                 error=str(error),
                 kept_at=str(kept_at),
             )
-            return await asyncio.to_thread(cls._started, path, file, clock)
+            return await asyncio.to_thread(cls._started, path, file, clock, vault)
 
     @classmethod
-    def _started(cls, path: Path, file: Mapping[str, Any] | None, clock: Clock) -> Self:
-        store, current = begin(path, file, clock)
-        devices, problems = devices_in(current.document)
+    def _started(
+        cls, path: Path, file: Mapping[str, Any] | None, clock: Clock, vault: Vault | None
+    ) -> Self:
+        secrets, current = begin(path, file, clock, vault)
+        store = secrets.store
+        devices, problems = secrets.devices_in(current.document)
         for problem in problems:
             _log.error("a device is left out", problem=str(problem))
         heads = {head.number: head for head in store.heads()}
-        twin = cls(store, clock, current, devices, problems)
+        twin = cls(secrets, clock, current, devices, problems)
         twin.agreed = Agreed.of(store.fact("agreed"))
         twin.refused = Agreed.of(store.fact("refused"))
         twin.trial = Trial.of(store.fact("trial"))
-        twin._heads, twin._proposals = heads, store.proposals()
+        twin._heads, twin._proposals = heads, open_proposals(store)
         return twin
 
     async def close(self) -> None:
         """Wait for the change that is under way, and close the database."""
         if self._works:
             await asyncio.wait(self._works)
-        await asyncio.to_thread(self.store.close)
+        await asyncio.to_thread(self.secrets.store.close)
 
     def check(self, document: Any) -> list[Problem]:
         """Find everything that is wrong with a document."""
-        return problems_in(document)
+        try:
+            document = plain(document)
+        except NotJson as error:
+            return [Problem((), str(error))]
+        known = self.secrets.missing(document)
+        return [*known, *problems_in(self.secrets.revealed(document))]
+
+    async def keep_secret(self, name: str, value: str) -> None:
+        """Keep a secret under a name; the devices that refer to it start anew with it.
+
+        Raises `SecretRefused` or `ConfigRefused`.
+        """
+        await self._uncut(self._kept_secret(name, value))
+
+    async def _kept_secret(self, name: str, value: str) -> None:
+        async with self._changing:
+            await asyncio.to_thread(self.secrets.put, name, value)
+            document = self.current.document
+            devices, problems = await asyncio.to_thread(self.secrets.devices_in, document)
+            if self.change is not None:
+                await self.change(devices)
+            self.devices, self.problems = devices, problems
 
     def history(self) -> list[Head]:
         """List the revisions, newest first."""
@@ -138,7 +169,7 @@ class Twin:
 
     async def revision(self, number: int) -> Revision | None:
         """Read a revision with its document."""
-        return await asyncio.to_thread(lambda: self.store.revision(number))
+        return await asyncio.to_thread(lambda: self.secrets.store.revision(number))
 
     async def apply(
         self,
@@ -186,40 +217,34 @@ class Twin:
                 central=found.central or None,
             )
         answered = Answered.ACCEPTED if accept else Answered.REFUSED
-        await asyncio.to_thread(lambda: self.store.answer(number, answered))
+        await asyncio.to_thread(lambda: note_answer(self.secrets.store, number, answered))
         self._proposals = [one for one in self._proposals if one.number != number]
         return revision
 
     async def propose(self, document: Any, *, source: str, reason: str, central: int = 0) -> None:
         """Keep a document for a person's decision; an open proposal of the source gives way."""
-        document = plain(document)
+        document = await asyncio.to_thread(self.secrets.concealed, plain(document))
         base, now_us = self.current.number, self.clock.now_us()
         wanted = Proposal(
             0, base, hash_of(document), document, source, reason[:REASON_LENGTH], now_us, central
         )
         if any((one.hash, one.central) == (wanted.hash, central) for one in self._proposals):
             return
-        made = await asyncio.to_thread(lambda: self.store.propose(wanted))
+        made = await asyncio.to_thread(lambda: keep(self.secrets.store, wanted))
         self._proposals = [*(one for one in self._proposals if one.source != source), made]
 
-    async def spend(self, seconds: float) -> None:
-        """Note on disk that the link stayed away for so long of the trial."""
-        async with self._changing:
-            if self.trial is not None:
-                left_s = max(0.0, self.trial.left_s - seconds)
-                await self._note_trial(replace(self.trial, left_s=left_s))
+    async def note_trial(self, number: int, left_s: float | None) -> None:
+        """Note on disk what is left of the trial of a revision; None takes it for good.
 
-    async def pass_trial(self) -> None:
-        """Take the revision on trial for good: the link came back."""
+        Nothing happens if another one is on trial by now. Raises `ConfigUnwritable`.
+        """
         async with self._changing:
-            if self.trial is not None:
-                _log.info("the link is there: the configuration stays", revision=self.trial.number)
-                await self._note_trial(None)
-
-    async def _note_trial(self, trial: Trial | None) -> None:
-        fact = {"trial": trial.fact() if trial else None}
-        await asyncio.to_thread(lambda: self.store.note(fact))
-        self.trial = trial
+            if self.trial is None or self.trial.number != number:
+                return
+            trial = None if left_s is None else replace(self.trial, left_s=left_s)
+            fact = {"trial": trial.fact() if trial else None}
+            await asyncio.to_thread(lambda: self.secrets.store.note(fact))
+            self.trial = trial
 
     async def revert(self) -> Revision:
         """Return from the revision on trial to the last good one. Raises `ConfigRefused`."""
@@ -258,7 +283,7 @@ class Twin:
             problems = await asyncio.to_thread(self.check, document)
             if problems:
                 raise ConfigRefused(problems)
-            document = plain(document)
+            document = await asyncio.to_thread(self.secrets.concealed, plain(document))
             before = self.current.head
             if hash_of(document) == before.hash:
                 return await self._based_on(central)
@@ -286,7 +311,7 @@ class Twin:
         agreed = Agreed(central or 0, head.hash)
         if central is not None and agreed != self.agreed:
             facts = {"agreed": agreed.fact()}
-            await asyncio.to_thread(lambda: self.store.base_on(head.number, central, facts))
+            await asyncio.to_thread(lambda: self.secrets.store.base_on(head.number, central, facts))
             self._heads[head.number] = head = replace(head, central=central)
             self.current, self.agreed = Revision(head, self.current.document), agreed
             self._tell()
@@ -313,18 +338,21 @@ class Twin:
 
     async def _carried_out(self, step: "Step") -> Revision:
         """Store, carry out, put in force: in this order, so that a crash leaves what was."""
-        revision = await asyncio.to_thread(lambda: self.store.add(step.wanted))
-        devices, _ = await asyncio.to_thread(devices_in, revision.document)
+        revision = await asyncio.to_thread(lambda: self.secrets.store.add(step.wanted))
+        devices, problems = await asyncio.to_thread(self.secrets.devices_in, revision.document)
         started: list[str] = []
         facts = step.facts(revision.number)
         try:
             if self.change is not None:
                 started = await self.change(devices)
-            await asyncio.to_thread(lambda: self.store.promote(revision.number, step.before, facts))
+            await asyncio.to_thread(
+                lambda: self.secrets.store.promote(revision.number, step.before, facts)
+            )
         except SpineError as error:
             await self._taken_back(revision, error)
             raise ConfigRefused([Problem((), str(error))]) from error
         self._in_force(revision, devices, step)
+        self.problems = problems
         _log.info(
             "configuration in force",
             revision=revision.number,
@@ -345,7 +373,7 @@ class Twin:
             await self.change(self.devices)
         self._heads[revision.number] = replace(revision.head, state=State.FAILED)
         try:
-            await asyncio.to_thread(lambda: self.store.mark(revision.number, State.FAILED))
+            await asyncio.to_thread(lambda: self.secrets.store.mark(revision.number, State.FAILED))
         except SpineError as worse:
             # It stays pending on disk: the next start gives it up.
             _log.warning("the failure could not be noted", error=str(worse))
@@ -358,7 +386,7 @@ class Twin:
         self._heads[head.number] = head
         oldest = head.number - KEPT
         self._heads = {number: one for number, one in self._heads.items() if number > oldest}
-        self.devices, self.problems = devices, []
+        self.devices = devices
         self.agreed, self.refused = step.agreed, step.refused
         self.trial = step.trial and replace(step.trial, number=head.number)
 

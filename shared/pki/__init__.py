@@ -30,11 +30,14 @@ from shared.pki.certificates import (
 )
 from shared.pki.files import write_private
 from shared.pki.keys import (
+    is_locked,
     load_csr,
     load_key,
+    lock_key,
     make_csr,
     make_key_and_csr,
     sign_renewal,
+    unlock_key,
     verify_renewal_proof,
 )
 from shared.pki.tls import client_context, server_context
@@ -51,12 +54,14 @@ __all__ = [
     "fingerprint",
     "identity",
     "is_issued_by",
+    "is_locked",
     "issue_gateway",
     "issue_server",
     "load_certificate",
     "load_csr",
     "load_key",
     "load_root",
+    "lock_key",
     "make_csr",
     "make_key_and_csr",
     "make_root",
@@ -66,6 +71,7 @@ __all__ = [
     "save_root",
     "server_context",
     "sign_renewal",
+    "unlock_key",
     "verify_renewal_proof",
     "write_private",
 ]

@@ -48,12 +48,16 @@ def public_key_of(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def load_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
-    """Read a P-256 private key; raises `CertificateRefused` for any other."""
+def load_key(key_pem: bytes, password: bytes | None = None) -> ec.EllipticCurvePrivateKey:
+    """Read a P-256 private key, locked if there is a password.
+
+    Raises `CertificateRefused` for any other, and for a wrong password.
+    """
     try:
-        key = serialization.load_pem_private_key(key_pem, None)
+        key = serialization.load_pem_private_key(key_pem, password)
     except (ValueError, TypeError) as error:
-        raise CertificateRefused("not an unencrypted PEM private key") from error
+        how = "unencrypted" if password is None else "so encrypted"
+        raise CertificateRefused(f"not an {how} PEM private key") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise CertificateRefused("the key is not ECDSA P-256")
     return key
@@ -68,9 +72,28 @@ def key_pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def sign_renewal(key_pem: bytes, csr_pem: bytes) -> bytes:
+def lock_key(key_pem: bytes, password: bytes) -> bytes:
+    """Encrypt a private key: PKCS 8, as TLS libraries read it."""
+    return load_key(key_pem).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password),
+    )
+
+
+def unlock_key(key_pem: bytes, password: bytes) -> bytes:
+    """Decrypt a private key. Raises `CertificateRefused`."""
+    return key_pem_of(load_key(key_pem, password))
+
+
+def is_locked(key_pem: bytes) -> bool:
+    """Tell whether a private key is encrypted."""
+    return b"ENCRYPTED PRIVATE KEY" in key_pem
+
+
+def sign_renewal(key_pem: bytes, csr_pem: bytes, password: bytes | None = None) -> bytes:
     """Sign the DER of a new request with the key of the last certificate (ECDSA, SHA-256)."""
-    return load_key(key_pem).sign(_csr_der(csr_pem), ec.ECDSA(hashes.SHA256()))
+    return load_key(key_pem, password).sign(_csr_der(csr_pem), ec.ECDSA(hashes.SHA256()))
 
 
 def verify_renewal_proof(

@@ -17,13 +17,19 @@ def server_context(certificate: Path, key: Path, client_roots: bytes | None) -> 
 
 
 def client_context(
-    roots: bytes, certificate: Path | None = None, key: Path | None = None
+    roots: bytes,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    password: bytes | None = None,
 ) -> ssl.SSLContext:
-    """Make a client's TLS 1.3 context that trusts `roots` (PEM) alone and checks the host name."""
+    """Make a client's TLS 1.3 context that trusts `roots` (PEM) alone and checks the host name.
+
+    `password` is that of the key; one that is locked and has none raises, and asks nobody.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.load_verify_locations(cadata=roots.decode())
     if certificate is not None:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password or b"")
     return context

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from edge.enrolment import Identity
 from protocols.simulated import (
     BuildingSettings,
     RunningBuilding,
@@ -152,10 +153,10 @@ async def _proxy(setting: Setting, link_port: int) -> AsyncIterator[Proxy]:
     issued = pki.issue_server(root, [LOOPBACK])
     certificate = folder / "proxy.pem"
     pki.write_private(certificate, issued.key + issued.certificate)
-    identity = folder / "gateway" / "data" / "identity.pem"
+    identity = folder / "gateway" / "data"
     proxy = Proxy(
         f"wss://{LOOPBACK}:{link_port}/link",
-        lambda: pki.client_context(root.pem, identity),
+        lambda: Identity.load(identity).link_context(),
         Fates(setting.share),
         setting.seed,
     )

@@ -308,7 +308,7 @@ async def test_a_change_that_was_under_way_at_a_crash_did_not_happen(
 ) -> None:
     twin = await opened(tmp_path, document(A))
     under_way = Revision(Head(0, hash_of(document(B)), "api", "", 1), document(B))
-    await asyncio.to_thread(twin.store.add, under_way)
+    await asyncio.to_thread(twin.secrets.store.add, under_way)
     await twin.close()
     twin = await opened(tmp_path, document(A))
     assert twin.current.document == document(A)

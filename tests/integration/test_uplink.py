@@ -177,7 +177,7 @@ async def test_an_outbox_restored_from_an_old_copy_doubles_nothing_and_loses_not
     # The copy holds batches that the original delivers later, and misses others.
     outbox, _ = await open_outbox(folder, SET, CLOCK, OutboxSection())
     await outbox.begin(77)
-    offline = Gateway(folder, Identity(folder), outbox, None)  # type: ignore[arg-type]  # offline
+    offline = Gateway(folder, Identity.load(folder), outbox, None)  # type: ignore[arg-type]  # offline
     await offline.commit([3, 4], start_us + 10_000)
     shutil.copytree(folder, copy)
     await offline.commit([5], start_us + 20_000)
@@ -235,7 +235,7 @@ async def test_a_renewed_certificate_connects(central: Central, tmp_path: Path) 
     async with gateway(central, folder):
         pass
     before = (folder / "identity.pem").read_bytes()
-    await asyncio.to_thread(Identity(folder).renew, enrol_url(central))
+    await asyncio.to_thread(Identity.load(folder).renew, enrol_url(central))
     assert (folder / "identity.pem").read_bytes() != before
     assert (folder / "identity.pem").stat().st_mode & 0o777 == 0o600
     async with gateway(central, folder) as gw:
@@ -262,7 +262,8 @@ async def test_an_outage_of_central_loses_nothing(central: Central, tmp_path: Pa
         await gw.drained()
     outbox, _ = await open_outbox(tmp_path / "gw", SET, CLOCK, OutboxSection())
     await outbox.begin(78)
-    offline = Gateway(tmp_path, Identity(tmp_path), outbox, None)  # type: ignore[arg-type]  # offline
+    identity = Identity.load(tmp_path / "gw")
+    offline = Gateway(tmp_path, identity, outbox, None)  # type: ignore[arg-type]  # offline
     for nth in range(300):
         await offline.commit([nth + 2], start_us + 10_000 * (nth + 1))
     await outbox.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from edge.collector import Collector, point_set_of
 from edge.holes import GapReason
@@ -29,12 +29,21 @@ from tests.servers.fake_driver import FakeDevice, _FakeDriver
 DEADLINE_S = 60.0
 
 
+class FakeDoor(BaseModel):
+    """Options below the options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    pin: SecretStr
+
+
 class FakeOptions(BaseModel):
     """Options of a fake device: which one it is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str
     speed: int = Field(1, ge=1, le=9)
+    password: SecretStr | None = None
+    doors: tuple[FakeDoor, ...] = ()
 
 
 class FakeSource(BaseModel):
@@ -49,12 +58,17 @@ class Works:
     """The fake devices there are, by id, made when they are first spoken to."""
 
     devices: dict[str, FakeDevice] = field(default_factory=dict)
+    passwords: list[str] = field(default_factory=list)
+    """What the drivers were given, in the order in which they were made."""
 
     def device(self, name: str) -> FakeDevice:
         return self.devices.setdefault(name, FakeDevice())
 
     def driver_type(self) -> DriverType:
         def make(options: FakeOptions) -> Driver:
+            for secret in (options.password, *(door.pin for door in options.doors)):
+                if secret is not None:
+                    self.passwords.append(secret.get_secret_value())
             return _Planned(self.device(options.id))
 
         return DriverType("fake", FakeOptions, FakeSource, make, address=lambda one: str(one.id))
