@@ -166,6 +166,13 @@ def _pinned_root(base_url: str, pin: str) -> bytes:
 
 def _save(folder: Path, key: bytes, answer: dict[str, Any], vault: Vault) -> None:
     chain = str(answer["certificate"]).encode()
+    try:
+        issued = pki.load_certificate(chain).public_key()
+        pki.load_certificate(str(answer["roots"]).encode())
+    except pki.CertificateRefused as error:
+        raise EnrolmentRefused(f"central's answer holds no certificate: {error}") from error
+    if issued != pki.load_key(key).public_key():
+        raise EnrolmentRefused("central's certificate is for another key: nothing was changed")
     pki.write_private(folder / ROOTS_FILE, str(answer["roots"]).encode())
     pki.write_private(folder / IDENTITY_FILE, _locked(key.rstrip() + b"\n" + chain, vault))
 

@@ -176,8 +176,8 @@ def test_a_running_gateway_is_backed_up_and_never_overwritten(
 def test_dump_says_what_is_in_force_without_passwords(config: Path, free_port: int) -> None:
     config.write_text(
         GOOD.format(port=free_port)
-        + "  - {name: broker, driver: mqtt, options: {host: 127.0.0.1, port: 1, client_id: g, username: u, "
-        f"password: {PASSWORD}}}, points: [{{key: b/a, source: {{topic: t}}}}]}}\n"
+        + "  - {name: broker, driver: mqtt, points: [{key: b/a, source: {topic: t}}], options: "
+        f"{{host: 127.0.0.1, port: 1, client_id: g, username: u, password: {PASSWORD}}}}}\n"
     )
     before = edge("dump", "--config", str(config))
     assert (before.returncode, before.stderr) == (0, "")

@@ -201,7 +201,7 @@ async def test_a_clone_that_runs_beside_the_original_is_fenced_not_mixed_in(
         await gw.drained()
         await gw.outbox.flush(now=True)
         (tmp_path / "clone").mkdir()
-        for name in ("identity.pem", "roots.pem"):
+        for name in ("identity.pem", "roots.pem", "master.key"):
             shutil.copy(tmp_path / "gw" / name, tmp_path / "clone")
         async with gateway(central, tmp_path / "clone") as clone:
             await clone.commit([2], CLOCK.now_us())
