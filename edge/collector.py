@@ -73,6 +73,8 @@ class DeviceTask:
     """Whoever brings something by its series passes here: `series` changes while it is closed."""
     state: DeviceState = DeviceState.CONNECTING
     problem: str = ""
+    errors: int = 0
+    """How often, since the start, a connection was lost or could not be made."""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     shaper: Shaper = field(init=False)
     aggregator: Aggregator = field(init=False)
@@ -235,6 +237,7 @@ class DeviceTask:
             )
         self.problem = str(error)
         self.state = state
+        self.errors += 1
         # A try to connect is no poll: the polls that it cost are counted when they are overdue.
         missed = None if self.device.driver.pushes else int(self._is_polling)
         self.intake.suppressed(self.series[:0], self.shaper.reset())

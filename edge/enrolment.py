@@ -72,6 +72,11 @@ class Identity:
         """What the key at rest is encrypted with."""
         return self.vault.derived(PURPOSE)
 
+    def gateway(self) -> str:
+        """Tell the name that the certificate gives this gateway."""
+        held = (self.folder / IDENTITY_FILE).read_bytes()
+        return pki.identity(pki.load_certificate(held))[1]
+
     def _secure(self) -> None:
         held = (self.folder / IDENTITY_FILE).read_bytes()
         try:

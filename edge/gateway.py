@@ -16,6 +16,7 @@ from edge.clockstate import is_synchronised
 from edge.collector import Collector, point_set_of
 from edge.config_store import ConfigUnwritable
 from edge.desired import Desires
+from edge.diagnostics import Diagnostics
 from edge.document import NotJson, part_of
 from edge.enrolment import Identity
 from edge.health import health_app
@@ -85,7 +86,11 @@ def _document(config: GatewayConfig) -> dict[str, Any] | None:
 async def _run(
     config: GatewayConfig, clock: Clock, options: Options, identity: Identity, twin: Twin
 ) -> None:
-    outbox, reason = await _opened(config, point_set_of(twin.devices), clock)
+    diagnostics = Diagnostics(
+        config.file.gateway.diagnostics, identity.gateway(), config.data, clock
+    )
+    devices = diagnostics.beside(twin.devices)
+    outbox, reason = await _opened(config, point_set_of(devices), clock)
     try:
         trusted = config.file.gateway.clock == "trusted"
         flags = _clock_flags(trusted=trusted)
@@ -102,8 +107,8 @@ async def _run(
             configuration=desires,
             settle_on_accepted=options.settle_on_accepted,
         )
-        collector = Collector(twin.devices, intake, clock)
-        twin.change = collector.change
+        collector = Collector(devices, intake, clock)
+        twin.change = lambda devices: collector.change(diagnostics.beside(devices))
         twin.revert_after_s = config.file.central.revert_after_s
         parts = Parts(
             outbox,
@@ -115,6 +120,7 @@ async def _run(
             clock.monotonic_s(),
             twin,
         )
+        diagnostics.parts = parts
         async with _serving(config.file.gateway.health, parts):
             await _until_stopped(parts, identity, config, desires)
     finally:

@@ -20,6 +20,12 @@ from shared.model import KEY_LENGTH, KEY_PATTERN, SLUG_PATTERN, Point, PointClas
 from shared.settings import Problem, complaint, load_yaml, problems_in
 
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
+DIAGNOSTICS_NAME = "_gateway"
+"""Name of the gateway's own device."""
+
+OWN_KEYS = ("_gateway/", "_device/")
+"""What the keys of the gateway's own points begin with."""
+
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, max_length=KEY_LENGTH)]
 
 
@@ -49,6 +55,15 @@ class LogSettings(Section):
     format: LogFormat = Field("auto", description="`auto` is text on a terminal, JSON elsewhere.")
 
 
+class DiagnosticsSettings(Section):
+    """The gateway's own points, such as `_gateway/NAME/cpu`; they count like any other."""
+
+    enabled: bool = Field(True, description="Whether the gateway has points of its own.")
+    interval_s: float = Field(
+        60.0, ge=1, le=86_400, description="Time between looks at itself and its devices."
+    )
+
+
 class GatewaySection(Section):
     """The gateway itself."""
 
@@ -64,6 +79,7 @@ class GatewaySection(Section):
     )
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
+    diagnostics: DiagnosticsSettings = DiagnosticsSettings()
 
 
 class CentralSection(Section):
@@ -289,9 +305,15 @@ def _repeats(devices: Any) -> Iterator[Problem]:
     names: set[str] = set()
     keys: set[str] = set()
     for at, device in _maps(devices):
-        yield from _repeat(("devices", at, "name"), device.get("name"), names)
+        name = device.get("name")
+        yield from _repeat(("devices", at, "name"), name, names)
+        if name == DIAGNOSTICS_NAME:
+            yield Problem(("devices", at, "name"), f"{name!r} is the gateway itself")
         for nth, point in _maps(device.get("points")):
-            yield from _repeat(("devices", at, "points", nth, "key"), point.get("key"), keys)
+            place, key = ("devices", at, "points", nth, "key"), point.get("key")
+            yield from _repeat(place, key, keys)
+            if isinstance(key, str) and key.startswith(OWN_KEYS):
+                yield Problem(place, f"keys that begin with {key.split('/')[0]}/ are the gateway's")
 
 
 def _repeat(place: tuple[str | int, ...], value: Any, seen: set[str]) -> Iterator[Problem]:

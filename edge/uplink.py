@@ -21,7 +21,7 @@ from edge.sealed import Sealed
 from edge.window import Window
 from shared import link
 from shared.backoff import Backoff
-from shared.clock import Clock
+from shared.clock import MICROSECONDS, Clock
 from shared.errors import FrameInvalid, SpineError
 from shared.logs import get
 
@@ -90,6 +90,8 @@ class Uplink:
     problem: str = "not connected yet"
     sent_bytes: int = 0
     received_bytes: int = 0
+    clock_offset_s: float | None = None
+    """By how much central's clock is ahead, as the last welcome told; half a round trip exact."""
     _slow_until_s: float = 0.0
 
     async def run(self) -> None:
@@ -169,6 +171,7 @@ class Uplink:
             software=SOFTWARE,
             config_revision=self.configuration.revision if self.configuration else 0,
         )
+        asked_us = self.clock.now_us()
         await self._put(socket, hello)
         try:
             async with asyncio.timeout(HANDSHAKE_S):
@@ -177,6 +180,8 @@ class Uplink:
             raise LinkDown("central does not answer hello") from error
         if not isinstance(frame, link.Welcome):
             raise LinkDown(f"central answers hello with {type(frame).__name__}")
+        midway_us = (asked_us + self.clock.now_us()) / 2
+        self.clock_offset_s = (frame.utc_us - midway_us) / MICROSECONDS
         self.outbox.index.settle(frame.settled)
         await self.outbox.flush(now=True)
         return frame

@@ -35,6 +35,7 @@ def page() -> str:
         "gateway": edge.GatewaySection,
         "gateway.health": edge.HealthSettings,
         "gateway.log": edge.LogSettings,
+        "gateway.diagnostics": edge.DiagnosticsSettings,
         "central": edge.CentralSection,
         "outbox": edge.OutboxSection,
         "devices[]": edge.DeviceSection,

@@ -171,7 +171,12 @@ def _configure(setting: Setting, building: RunningBuilding, places: Places) -> N
     for device in devices:
         device["options"] |= _options(device["driver"], pace)
     document = {
-        "gateway": {"clock": "trusted", "health": {"port": places.health_port}},
+        "gateway": {
+            "clock": "trusted",
+            "health": {"port": places.health_port},
+            # What is compared are the building's points.
+            "diagnostics": {"enabled": False},
+        },
         "central": {
             "link": f"wss://{LOOPBACK}:{places.link_port}/link",
             "enrol": f"https://{LOOPBACK}:{places.enrol_port}",
