@@ -145,8 +145,9 @@ class DeviceTask:
                 await self._note_missed(missed)
             self._is_polling = True
             columns = await driver.read(plan)
-            self._is_polling = False
             await self._bring(Answer(self.device.name, columns))
+            # Only now: a poll whose answer did not get to the intake was not made.
+            self._is_polling = False
 
     async def _take_pushes(self, driver: Subscribing, plan: Any) -> None:
         # What the last connection brought is committed first: then `known` is complete, and a

@@ -117,6 +117,10 @@ class Outbox:
                 except BaseException:
                     self.tail = before
                     raise
+                # With many batches it would take long to look what they speak of.
+                if self.index.count(0, self.index.next_id) <= SCANNED:
+                    forgetting = self._called(lambda: self._file.forget_point_sets(point_set.hash))
+                    await self._try(forgetting)
 
         await _uncut(change())
 

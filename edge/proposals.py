@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from edge.config_store import ConfigStore, next_number, packed, unpacked
+from edge.config_store import KEPT, ConfigStore, next_number, packed, unpacked
 
 _FIELDS: Final = ("base", "hash", "source", "reason", "at_us", "central")
 
@@ -48,6 +48,7 @@ def keep(store: ConfigStore, proposal: Proposal) -> Proposal:
             "DELETE FROM proposals WHERE source = ? AND state = ?",
             [proposal.source, Answered.OPEN.value],
         )
+        db.execute("DELETE FROM proposals WHERE number <= ?", [number - KEPT])
         row = {"number": number, "document": packed(proposal.document)}
         db.table("proposals").insert({**fields, **row, "state": Answered.OPEN.value})
     return replace(proposal, number=number)

@@ -226,6 +226,15 @@ class SegmentFile(SegmentReads):
         with self._committing():
             self._db.execute("INSERT OR REPLACE INTO point_sets VALUES (?, ?)", (hash_, points))
 
+    def forget_point_sets(self, but: bytes) -> None:
+        """Delete the point sets that no batch in the file speaks of, but the one in use."""
+        with self._committing():
+            self._db.execute(
+                "DELETE FROM point_sets WHERE hash <> ?"
+                " AND hash NOT IN (SELECT point_set FROM segments)",
+                (but,),
+            )
+
     def take_over(self, salvage: Salvage) -> dict[int, SeqSet]:
         """Write what can be read of a damaged file into this new one; tell which batches.
 

@@ -16,6 +16,8 @@ from edge.sqlite import OutboxFull
 from edge.twin import ConfigRefused, Conflict, Twin
 from shared.clock import SystemClock
 from shared.errors import LinkLost
+from shared.model import Point, PointSet
+from tests.integration import outbox_kit
 from tests.integration.outbox_kit import no_open_outbox
 from tests.integration.twin_kit import (
     Works,
@@ -377,3 +379,16 @@ def test_the_file_is_for_its_owner_alone(works: Works, tmp_path: Path) -> None:
 
 async def _made(folder: Path) -> None:
     await (await opened(folder, document(A))).close()
+
+
+async def test_point_sets_that_no_batch_speaks_of_are_forgotten(tmp_path: Path) -> None:
+    sets = [PointSet((Point(f"p{nth}"),)) for nth in range(4)]
+    outbox = await outbox_kit.opened(tmp_path, 1)
+    try:
+        await outbox_kit.commit(outbox, 1, outbox_kit.START_US)
+        for one in sets:
+            await outbox.repoint(one)
+        known = [await outbox.point_set(one.hash) for one in (outbox_kit.POINTS, *sets)]
+    finally:
+        await outbox.close()
+    assert known == [outbox_kit.POINTS, None, None, None, sets[-1]]
