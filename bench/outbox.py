@@ -20,7 +20,8 @@ import uvloop
 
 from bench.inputs import Input, inputs
 from bench.stage import Round, StageResult, typical
-from edge.intake import Answer, Intake, Sealing, seal
+from edge.answers import Answer
+from edge.intake import Intake, Sealing, seal
 from edge.outbox import Outbox
 from edge.recovery import open_outbox
 from edge.sealed import Draft

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.aggregate import Aggregator
+from edge.answers import Answer, Silence
 from edge.gate import Gate
 from edge.holes import GapReason
-from edge.intake import Answer, Intake, Silence
+from edge.intake import Intake
 from edge.report import Shaper
 from edge.settings import Device
 from protocols.driver import Driver, Subscribing
@@ -171,6 +172,10 @@ class DeviceTask:
         if self.state is not DeviceState.READING:
             self._speaks_again()
         async with self.gate.passing():
+            if self.intake.is_holding:
+                # Until the clock is set nothing can be made of times: all is kept as it is.
+                await self.intake.answer(replace(answer, columns=self._named(answer.columns)))
+                return
             now_us = self.clock.now_us()
             # Rollups tell of every reading, also of those that are not worth to be reported.
             rollups = self.aggregator.take(answer.columns, now_us)
@@ -194,6 +199,8 @@ class DeviceTask:
     async def report_due(self) -> None:
         """Bring what time alone makes due: held values, points that fell silent, rollups."""
         async with self.gate.passing():
+            if self.intake.is_holding:
+                return
             now_us = self.clock.now_us()
             due, rollups = self.shaper.due(now_us), self.aggregator.due(now_us)
             await self._give_more(due, rollups)

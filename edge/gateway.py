@@ -20,6 +20,7 @@ from edge.diagnostics import Diagnostics
 from edge.document import NotJson, part_of
 from edge.enrolment import Identity
 from edge.health import health_app
+from edge.hold import Hold
 from edge.holes import GapReason
 from edge.intake import Intake
 from edge.outbox import Outbox
@@ -94,7 +95,9 @@ async def _run(
     try:
         trusted = config.file.gateway.clock == "trusted"
         flags = _clock_flags(trusted=trusted)
-        intake = Intake(outbox, config.file.outbox, clock, flags=flags)
+        wait_s = 0.0 if trusted else config.file.gateway.clock_wait_s
+        hold = Hold(clock, wait_s, int(outbox.tail.last_at.max(initial=0)))
+        intake = Intake(outbox, config.file.outbox, clock, flags=flags, hold=hold)
         if reason is not None:
             intake.restarted(reason)
         desires = Desires(twin)

@@ -108,6 +108,11 @@ class Holes:
         else:
             self.missed[series[self.missed[series] >= 0]] += missed
 
+    def move(self, before_us: int, by_us: int) -> None:
+        """Correct what a clock that was not set has stamped: times before `before_us`."""
+        for times in (self.since, self.opened_at):
+            times[(times > 0) & (times < before_us)] += by_us
+
     def close(self, columns: Columns) -> list[Gap]:
         """Close the holes of the series that a device answered for; `columns` are new readings."""
         if not self.reasons:

@@ -5,7 +5,7 @@ is a device told that its delivery is safe. When the queue is full, whoever brin
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,7 +13,10 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.answers import Answer, Silence, readings_in
 from edge.clean import clean, is_possible
+from edge.clockstate import boot_id
+from edge.hold import BUILT_US, Hold, pack, released
 from edge.holes import Gap, GapReason, Holes
 from edge.ledger import Dues
 from edge.outbox import Outbox
@@ -28,8 +31,8 @@ from shared.clock import MICROSECONDS, Clock
 from shared.columns import Columns, concatenate
 from shared.logs import get
 from shared.model import Kind, PointClass, PointSet
-from shared.quality import Reason, bad
-from shared.rollups import Rollups, no_rollups
+from shared.quality import bad
+from shared.rollups import Rollups
 
 WAITING_READINGS: Final = 50_000
 """The most readings that wait for a commit; whoever brings more waits."""
@@ -50,38 +53,6 @@ TEXT_PORTION: Final = 1024 * 1024
 """The most characters of text in one batch, so that every batch stays far below the link's cap."""
 
 _log = get("intake")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Readings a device gave; their series is the index in the gateway's point set.
-
-    Those `aggregated` are not committed themselves: rollups, now or later, tell of them.
-    """
-
-    device: str
-    columns: Columns
-    tokens: tuple[bytes, ...] = ()
-    tokens_kept: int = 0
-    done: Callable[[], None] | None = None
-    aggregated: Columns = field(default_factory=Columns.empty)
-    rollups: Rollups = field(default_factory=no_rollups)
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """A device did not answer, or was not asked: a hole opens for its points.
-
-    `missed` polls were due and not made. Where `told` is set, each point also gets one bad reading
-    that says so, with this reason, at `at_us`; the intake sets that to when the news came.
-    """
-
-    device: str
-    series: NDArray[np.int32]
-    reason: GapReason
-    missed: int | None = None
-    told: Reason | None = None
-    at_us: int = 0
 
 
 @dataclass(slots=True)
@@ -107,8 +78,14 @@ class Intake:
         clock: Clock,
         *,
         flags: Callable[[], int] = lambda: 0,
+        hold: Hold | None = None,
     ) -> None:
-        """Feed `outbox`; `flags` are added to the quality of each reading as it is committed."""
+        """Feed `outbox`; `flags` are added to the quality of each reading as it is committed.
+
+        With `hold`, what is brought before the clock is set waits on disk, and gets its time then.
+        """
+        self._hold = hold
+        self._releasing = asyncio.Lock()
         self.dues = Dues()
         self.holes = Holes(len(outbox.tail.point_set.points))
         self._heard = np.zeros(len(outbox.tail.point_set.points), np.int64)
@@ -126,9 +103,14 @@ class Intake:
         self._flushed = 0
         self._put = 0
 
+    @property
+    def is_holding(self) -> bool:
+        """Tell whether the clock is yet to be set: until then its times mean nothing."""
+        return self._hold is not None and self._hold.is_on()
+
     async def answer(self, answer: Answer) -> None:
         """Bring readings; waits while the queue is full."""
-        await self._put_in(answer, _readings_in(answer))
+        await self._put_in(answer, readings_in(answer))
 
     def suppressed(self, series: NDArray[np.int32], count: int) -> None:
         """Take note that points were read, and that `count` readings are not reported.
@@ -143,9 +125,11 @@ class Intake:
         """Bring the news that nothing was read; waits while the queue is full."""
         # Stamped as it is noticed: a device may answer again before this is committed.
         stamped = replace(silence, at_us=silence.at_us or self._clock.now_us())
-        await self._put_in(stamped, _readings_in(stamped))
+        await self._put_in(stamped, readings_in(stamped))
 
     async def _put_in(self, item: Answer | Silence, readings: int) -> None:
+        if self._hold is not None and self._hold.is_on():
+            item = replace(item, brought=self._hold.stamp())
         async with self._changed:
             await self._changed.wait_for(self._has_room)
             self._queue.append(item)
@@ -177,6 +161,7 @@ class Intake:
         before = self._outbox.tail.point_set
         if point_set == before:
             return
+        await self._release()  # what is held back speaks of the points of before
         places = before.places(point_set)
         leaving = np.setdiff1d(np.arange(len(before.points), dtype=np.int32), places)
         gaps = self.holes.leave(leaving, self._clock.now_us())
@@ -198,10 +183,43 @@ class Intake:
         """Commit what is brought, at the latest one commit window after it came; for ever."""
         while True:
             items = await self._gathered()
+            waiting = [one for one in items if one.brought is not None]
+            if waiting:
+                await self._hold_back(waiting)
+            if not self.is_holding:
+                await self._release()
+            if len(items) > len(waiting):
+                await self._commit(self._sealing([one for one in items if one.brought is None]))
             if items:
-                await self._commit(self._sealing(items))
                 await self._committed(len(items))
             await self._outbox.flush()
+
+    async def _hold_back(self, items: Sequence[Answer | Silence]) -> None:
+        row = pack(items, boot_id())
+        await self._in_the_end(lambda: self._outbox.held.add(row))
+        for one in items:
+            if isinstance(one, Answer):
+                at_us = int(self._clock.monotonic_s() * MICROSECONDS)
+                self._outbox.tail.remember(one.device, one.tokens, at_us, one.tokens_kept)
+                if one.done is not None:
+                    one.done()
+
+    async def _release(self) -> None:
+        """Seal what was held back, with the times that are right as far as is known now."""
+        async with self._releasing:
+            if not self._outbox.held.rows:
+                return
+            rows, latest = await self._outbox.held.oldest()
+            while rows:
+                items, moved_us = released(rows, latest, self._clock, self.hold_newest())
+                self._outbox.tail.move_known(BUILT_US, moved_us)
+                self.holes.move(BUILT_US, moved_us)
+                await self._commit(self._sealing(items), held_upto=rows[-1].id)
+                rows, _ = await self._outbox.held.oldest()
+
+    def hold_newest(self) -> int:
+        """Tell before which time no clock that is right can be."""
+        return BUILT_US if self._hold is None else self._hold.newest_us
 
     async def _gathered(self) -> list[Answer | Silence]:
         async with self._changed:
@@ -227,7 +245,7 @@ class Intake:
     async def _committed(self, items: int) -> None:
         async with self._changed:
             self._flushed += items
-            self._waiting = sum(map(_readings_in, self._queue))
+            self._waiting = sum(map(readings_in, self._queue))
             self._changed.notify_all()
 
     def _sealing(self, items: Sequence[Answer | Silence]) -> Sealing:
@@ -293,27 +311,28 @@ class Intake:
         sealing.tail.absorb(cleaned.columns)
         sealing.parts.append(cleaned.columns)
 
-    async def _commit(self, sealing: Sealing) -> None:
+    async def _commit(self, sealing: Sealing, held_upto: int = 0) -> None:
         rows = sum(map(len, sealing.parts)) + sum(map(len, sealing.rollups))
         if rows <= SEALED_AT_ONCE and not sealing.gaps:
             drafts = seal(sealing)
         else:
             drafts = await asyncio.to_thread(seal, sealing)
-        if drafts:
+        if drafts or held_upto:
             tokens = msgpack.packb(sealing.tokens, use_bin_type=True) if sealing.tokens else None
-            await self._commit_in_the_end(drafts, sealing.tail, tokens)
+            await self._in_the_end(
+                lambda: self._outbox.commit(drafts, sealing.tail, tokens, held_upto)
+            )
             self.dues.sealed_bytes += sum(len(draft.body) for draft in drafts)
             self.sealed_rate.note(self._clock.monotonic_s(), self.dues.sealed_bytes)
         for done in sealing.done:
             done()
 
-    async def _commit_in_the_end(
-        self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None
-    ) -> None:
+    async def _in_the_end(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what a full outbox refuses, again and again until there is room."""
         backoff: Backoff | None = None
         while True:
             try:
-                await self._outbox.commit(drafts, tail, tokens)
+                await work()
             except OutboxFull as error:
                 if backoff is None:
                     backoff = Backoff(base_s=0.5, cap_s=10.0)
@@ -324,12 +343,6 @@ class Intake:
                 if backoff is not None:
                     _log.info("readings are committed again", tries=backoff.failures)
                 return
-
-
-def _readings_in(item: Answer | Silence) -> int:
-    if isinstance(item, Answer):
-        return len(item.columns) + len(item.aggregated) + len(item.rollups)
-    return 0 if item.told is None else len(item.series)
 
 
 def seal(sealing: Sealing) -> list[Draft]:

@@ -41,6 +41,9 @@ class GatewayMetrics:
         yield GaugeMetricFamily(
             "spine_edge_pending_readings", "Readings that wait in the outbox.", ledger["pending"]
         )
+        yield GaugeMetricFamily(
+            "spine_edge_held_readings", "Readings that wait for the clock.", ledger["held"]
+        )
         dues = self._parts.intake.dues
         polls = CounterMetricFamily(
             "spine_edge_polls", "Points by what became of their poll.", labels=["fate"]

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.caps import AllHere, Caps, is_nothing_between
 from edge.clean import FUTURE_US, PAST_US
+from edge.held import HeldRows
 from edge.holes import Gap, GapReason, dropped
 from edge.index import Epoch, Index
 from edge.sealed import Draft, Found, Sealed
@@ -55,6 +56,7 @@ class Outbox:
         self.index = index
         self.tail = tail
         self.committed = asyncio.Event()
+        self.held = HeldRows(file, self._call)
         self._file = file
         self._clock = clock
         self._settings = settings
@@ -81,22 +83,31 @@ class Outbox:
                 self.index.begin(await self._called(lambda: self._file.begin_epoch(epoch)))
             await self._checkpoint()
 
-    async def commit(self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None) -> None:
+    async def commit(
+        self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None, held_upto: int = 0
+    ) -> None:
         """Commit drafts; when this returns they exist, and `tail`, which includes them, counts.
+
+        What was held up to `held_upto` is in them.
 
         Raises `OutboxFull` with nothing changed: it can be tried again with the same drafts.
         """
-        await _uncut(self._commit(drafts, tail, tokens))
+        await _uncut(self._commit(drafts, tail, tokens, held_upto))
 
-    async def _commit(self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None) -> None:
+    async def _commit(
+        self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None, held_upto: int
+    ) -> None:
         async with self._changing:
             if self._caps.is_exhausted:
                 self._caps.check(await self._called(self._file.used_bytes))
             row, seq = self.index.current.row, self.index.next_seq
-            await self._called(lambda: self._file.append(row, seq, drafts, tokens))
+            await self._called(lambda: self._file.append(row, seq, drafts, tokens, held_upto))
+            if held_upto:
+                self.held.count(await self._called(self._file.held_count))
             self.tail = tail
-            self.index.noted(drafts)
-            self.committed.set()
+            if drafts:
+                self.index.noted(drafts)
+                self.committed.set()
             if self.index.next_id - self._upto > REPLAYED:
                 await self._try(self._checkpoint())
 

@@ -38,6 +38,15 @@ CREATE TABLE tail (
     body BLOB NOT NULL
 ) STRICT;
 
+-- What was brought before the clock was set, until it is.
+CREATE TABLE held (
+    id INTEGER PRIMARY KEY,
+    boot TEXT NOT NULL,
+    real_us INTEGER NOT NULL,
+    readings INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE refused (
     epoch INTEGER NOT NULL,
     seq INTEGER NOT NULL,

@@ -37,7 +37,9 @@ class Parts:
         """Give the ledger, the dues of this process and whether the books balance."""
         ledger = self.outbox.index.ledger()
         dues = asdict(self.intake.dues)
-        return {**asdict(ledger), "imbalance": ledger.imbalance(), "since_start": dues}
+        held = self.outbox.held.readings
+        told = {**asdict(ledger), "imbalance": ledger.imbalance(), "held": held}
+        return {**told, "since_start": dues}
 
     def devices(self) -> dict[str, dict[str, str]]:
         """Give the state of each device, and its problem where it has one."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgpack
 
+from edge.hold import tokens_in
 from edge.holes import Gap, GapReason
 from edge.index import Epoch, Index
 from edge.ledger import Ledger
@@ -118,6 +119,9 @@ def _replay(file: SegmentFile, point_set: PointSet, now_us: int) -> tuple[Index,
         # What is not sound is indexed all the same: it is declared when it comes to be sent.
         index.recovered(found.segment)
         tail = _absorbed(tail, file, found, now_us)
+    for held in file.held_back(2**62):
+        for device, known, kept in tokens_in(held):
+            tail.remember(device, known, 0, kept)
     _check_places(file, index)
     return index, tail.moved_to(point_set, now_us), bool(rest.get("stopped"))
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import apsw
 
+from edge.hold import Held, held_of
 from edge.sealed import AS_READ, AS_READ_1, EpochRow, Found, found_of
 
 
@@ -64,6 +65,13 @@ class Salvage:
             if isinstance(upto, int) and isinstance(body, bytes):
                 return upto, body
         return None
+
+    def held_back(self) -> Iterator[Held]:
+        """Yield what waits for the clock and is sound."""
+        for row in self._readable("SELECT id, boot, real_us, readings, body FROM held ORDER BY id"):
+            held = held_of(row)
+            if held is not None:
+                yield held
 
     def _readable(self, query: str) -> Iterator[tuple[Any, ...]]:
         if self._source is not None:

@@ -7,6 +7,7 @@ from typing import Self, cast
 
 import apsw
 
+from edge.hold import Held, held_of
 from edge.sealed import AS_READ, CLASSES, EpochRow, Found, found_of
 from edge.sqlite import OutboxDamaged, translated
 from shared.link import Range
@@ -137,6 +138,34 @@ class SegmentReads:
         if not isinstance(row[0], bytes) or sha256(row[0]).digest() != hash_:
             raise OutboxDamaged("the outbox file is damaged: wrong checksum of a point set")
         return row[0]
+
+    def held_back(self, most_readings: int) -> list[Held]:
+        """Read the oldest rows that wait for the clock, of about so many readings together.
+
+        Raises `OutboxDamaged` for one whose bytes are not what was written.
+        """
+        found: list[Held] = []
+        query = "SELECT id, boot, real_us, readings, body FROM held ORDER BY id"
+        with translated():
+            for row in self._db.execute(query):
+                held = held_of(row)
+                if held is None:
+                    raise OutboxDamaged("the outbox file is damaged: what waits for the clock")
+                found.append(held)
+                if sum(one.readings for one in found) >= most_readings:
+                    break
+        return found
+
+    def held_latest(self) -> dict[str, int]:
+        """Tell the latest time that was held in each boot, by the clock of that boot."""
+        with translated():
+            rows = self._db.execute("SELECT boot, max(real_us) FROM held GROUP BY boot")
+            return {str(boot): latest for boot, latest in rows if isinstance(latest, int)}
+
+    def held_count(self) -> tuple[int, int]:
+        """Count the rows, and the readings in them, that wait for the clock."""
+        rows = int(self._one("SELECT count(*) FROM held") or 0)
+        return rows, int(self._one("SELECT coalesce(sum(readings), 0) FROM held") or 0)
 
     def used_bytes(self) -> int:
         """Tell how much of the file holds something."""

@@ -16,6 +16,7 @@ from typing import Final
 
 import apsw
 
+from edge.hold import Held
 from edge.salvage import Salvage
 from edge.sealed import CLASSES, COLUMNS, Draft, EpochRow, Found, crc_of
 from edge.segment_reads import SegmentReads
@@ -24,7 +25,13 @@ from shared.link import Range, Settled
 from shared.model import Kind
 from shared.seqs import SeqSet
 
-FORMAT: Final = 2
+FORMAT: Final = 3
+
+_CLASSES: Final = "ALTER TABLE segments ADD COLUMN class INTEGER NOT NULL DEFAULT 1"
+_HELD: Final = """
+CREATE TABLE IF NOT EXISTS held (id INTEGER PRIMARY KEY, boot TEXT NOT NULL,
+    real_us INTEGER NOT NULL, readings INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+"""
 
 EPOCH_BITS: Final = 40
 """Room for the seqs of an epoch where a damaged file is carried over."""
@@ -70,9 +77,11 @@ class SegmentFile(SegmentReads):
             with self._committing():
                 self._db.execute(files("edge").joinpath("outbox.sql").read_text("utf-8"))
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
-        elif version == 1:
+        elif version in (1, 2):
             with self._committing():
-                self._db.execute("ALTER TABLE segments ADD COLUMN class INTEGER NOT NULL DEFAULT 1")
+                if version == 1:
+                    self._db.execute(_CLASSES)
+                self._db.execute(_HELD)
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
         elif version != FORMAT:
             msg = f"outbox format {version}; this gateway reads {FORMAT}: update the gateway"
@@ -106,11 +115,29 @@ class SegmentFile(SegmentReads):
         return EpochRow(epoch, top + 1)
 
     def append(
-        self, row: EpochRow, seq: int, drafts: Sequence[Draft], tokens: bytes | None
+        self,
+        row: EpochRow,
+        seq: int,
+        drafts: Sequence[Draft],
+        tokens: bytes | None,
+        held_upto: int = 0,
     ) -> None:
-        """Commit drafts as segments `seq`, `seq` + 1, …; they are on disk when this returns."""
+        """Commit drafts as segments `seq`, `seq` + 1, …; they are on disk when this returns.
+
+        What was held up to `held_upto` is in them, and is held no more.
+        """
         with self._committing():
             self._insert(row, seq, drafts, tokens)
+            if held_upto:
+                self._db.execute("DELETE FROM held WHERE id <= ?", (held_upto,))
+
+    def hold(self, held: Held) -> None:
+        """Commit what waits for the clock."""
+        with self._committing():
+            self._db.execute(
+                "INSERT INTO held (boot, real_us, readings, body) VALUES (?, ?, ?, ?)",
+                (held.boot, held.real_us, held.readings, held.body),
+            )
 
     def _insert(
         self, row: EpochRow, seq: int, drafts: Sequence[Draft], tokens: bytes | None
@@ -255,6 +282,8 @@ class SegmentFile(SegmentReads):
                 self._take_epoch(row, rows)
             for hash_, points in salvage.point_sets().items():
                 self._db.execute("INSERT OR IGNORE INTO point_sets VALUES (?, ?)", (hash_, points))
+        for held in salvage.held_back():
+            self.hold(held)
         self._bases = sorted((row.base, row.epoch) for row in rows.values())
         return kept
 

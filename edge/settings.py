@@ -77,6 +77,14 @@ class GatewaySection(Section):
         "kernel",
         description="Whether readings are flagged until the kernel says the clock is synchronised.",
     )
+    clock_wait_s: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description="How long after a boot readings wait, on disk, for the first synchronisation, "
+        "to be given their right times; 0: never. A clock that is certainly wrong is awaited "
+        "for a day.",
+    )
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()

@@ -56,6 +56,10 @@ class Tail:
         """Tell, per series, the moment after which nothing is known yet."""
         return np.where(self.last_at > 0, self.last_at, self.known_since)
 
+    def move_known(self, before_us: int, by_us: int) -> None:
+        """Correct since when points are known where a clock that was not set has stamped it."""
+        self.known_since[self.known_since < before_us] += by_us
+
     def restart(self, series: Sequence[int]) -> None:
         """Forget the last times of series whose clock was ahead and has been set right."""
         self.last_at[list(series)] = 0

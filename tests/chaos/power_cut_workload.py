@@ -19,8 +19,9 @@ import msgpack
 import numpy as np
 
 from edge import recovery
+from edge.answers import Answer, Silence
 from edge.holes import GapReason
-from edge.intake import Answer, Intake, Silence
+from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.sealed import Draft
 from edge.segments import SegmentFile
@@ -66,10 +67,12 @@ class MarkedOutbox(Outbox):
 
     recorder: Recorder
 
-    async def commit(self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None) -> None:
+    async def commit(
+        self, drafts: Sequence[Draft], tail: Tail, tokens: bytes | None, held_upto: int = 0
+    ) -> None:
         """Commit, then note each batch."""
         row, seq = self.index.current.row, self.index.next_seq
-        await super().commit(drafts, tail, tokens)
+        await super().commit(drafts, tail, tokens, held_upto)
         for nth, draft in enumerate(drafts, seq):
             self.note(row.epoch, nth, draft)
 

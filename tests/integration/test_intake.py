@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from edge import intake as intake_module
+from edge.answers import Answer, Silence
 from edge.holes import GapReason
-from edge.intake import Answer, Intake, Silence
+from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.recovery import open_outbox
 from edge.settings import OutboxSection

@@ -9,7 +9,8 @@ import apsw
 import numpy as np
 import pytest
 
-from edge.intake import Answer, Intake
+from edge.answers import Answer
+from edge.intake import Intake
 from edge.settings import OutboxSection
 from edge.sqlite import OutboxBroken
 from shared.batch import decode

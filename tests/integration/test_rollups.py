@@ -15,10 +15,11 @@ import pytest
 
 from central.storage.database import project_transaction
 from edge.aggregate import AggregateSection
+from edge.answers import Answer
 from edge.collector import Collector
 from edge.enrolment import Identity, enrol
 from edge.holes import GapReason
-from edge.intake import Answer, Intake
+from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.recovery import open_outbox
 from edge.settings import Device, OutboxSection
