@@ -87,9 +87,18 @@ def status_text(status: dict[str, Any]) -> str:
         f"refused   {len(status['refused'])} batches in quarantine",
         "ledger    " + ledger_line(status["ledger"]),
     ]
+    if "configuration" in status:
+        lines.append("config    " + _configuration_text(status["configuration"]))
     for name, device in sorted(status["devices"].items()):
         lines.append(f"device    {name}: {device['state']} {device['problem']}".rstrip())
     return "\n".join(lines)
+
+
+def _configuration_text(told: dict[str, Any]) -> str:
+    text = f"revision {told['revision']} from {told['source']}"
+    waiting = [f"{one['number']} from {one['source']}" for one in told["proposals"]]
+    text += f"; proposals wait: {', '.join(waiting)}" if waiting else ""
+    return "".join([text, *(f"\n  left out: {problem}" for problem in told["problems"])])
 
 
 def _room_text(room: dict[str, Any]) -> str:

@@ -293,13 +293,16 @@ class Collector:
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Read all devices for ever; `on_ready` is called when each was tried once."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            self._start(self._tasks.values())
-            group.create_task(self._report(), name="report")
-            for task in self.tasks:
-                await task.answered.wait()
-            on_ready()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._start(self._tasks.values())
+                group.create_task(self._report(), name="report")
+                for task in self.tasks:
+                    await task.answered.wait()
+                on_ready()
+        finally:
+            self._group = None
 
     async def close_windows(self) -> None:
         """Bring the open windows of all devices, once `run` has ended."""
@@ -372,7 +375,7 @@ class Collector:
 
     def _start(self, tasks: Iterable[DeviceTask]) -> None:
         if self._group is None:
-            return  # not running yet: `run` starts them all
+            return  # not running: `run` starts them all
         for task in tasks:
             name = task.device.name
             running = self._group.create_task(task.run(), name=f"device {name}")

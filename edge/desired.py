@@ -139,6 +139,9 @@ class Desires:
         """Keep it for a person here: central may not know of what was changed on site."""
         if frame.revision == self.revision:
             return Result(frame.revision, Became.APPLIED)
+        problems = await asyncio.to_thread(self._twin.check, frame.document)
+        if problems:
+            return Result(frame.revision, Became.FAILED, tuple(problems))
         text = f"revision {frame.revision} of central, which does not know of the changes here"
         try:
             await self._twin.propose(

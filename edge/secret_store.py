@@ -95,12 +95,14 @@ class Secrets:
         return in_document(document, reveal)
 
     def missing(self, document: Mapping[str, Any]) -> list[Problem]:
-        """Find the references that lead to no secret."""
+        """Find the references that lead to no secret, and what is too long to be one."""
         found: list[Problem] = []
 
         def look(value: Any, place: Place) -> Any:
             name = reference_of(value)
-            problem = None if name is None else self._problem(name)
+            problem = "" if name is None else self._problem(name)
+            if isinstance(value, str) and len(value) > MOST:
+                problem = f"a secret has at most {MOST} characters"
             if problem:
                 found.append(Problem(place, problem))
             return value

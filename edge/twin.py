@@ -31,6 +31,8 @@ from shared.logs import get
 from shared.settings import Problem
 
 REASON_LENGTH: Final = 500
+CLOSE_S: Final = 5.0
+"""How long a stop waits for a change that is under way."""
 
 Change = Callable[[Sequence[Device]], Awaitable[list[str]]]
 """Reads these devices from now on, and tells which were started; raises a `SpineError`."""
@@ -129,9 +131,16 @@ class Twin:
         return twin
 
     async def close(self) -> None:
-        """Wait for the change that is under way, and close the database."""
-        if self._works:
-            await asyncio.wait(self._works)
+        """Wait a moment for the change that is under way, and close the database.
+
+        A change that did not get to its end did not happen.
+        """
+        works = set(self._works)
+        if works:
+            _, late = await asyncio.wait(works, timeout=CLOSE_S)
+            for work in late:
+                work.cancel()
+            await asyncio.wait(works)
         await asyncio.to_thread(self.secrets.store.close)
 
     def check(self, document: Any) -> list[Problem]:

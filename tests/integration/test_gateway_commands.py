@@ -1,5 +1,6 @@
 """What a person meets at the gateway's command line: mistakes, a busy port, a gateway at rest."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -15,7 +16,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from edge.document import part_of
+from edge.settings import load
+from edge.twin import Twin
 from shared import pki
+from shared.clock import SystemClock
 from tests.servers.disk import small_disk
 
 REPOSITORY = Path(__file__).parents[2]
@@ -244,3 +249,30 @@ def test_metrics_tell_readings_by_fate(config: Path, free_port: int) -> None:
             text = answer.read().decode()
     assert 'spine_edge_readings_total{fate="produced"}' in text
     assert "spine_edge_pending_readings" in text
+
+
+async def _changed_on_site(config: Path) -> None:
+    loaded = load(config)
+    twin = await Twin.opened(loaded.data, part_of(loaded.raw), SystemClock())
+    changed = json.loads(json.dumps(twin.current.document))
+    changed["devices"][0]["interval_s"] = 0.2
+    await twin.apply(changed, source="api", reason="slower")
+    await twin.close()
+
+
+def test_a_file_that_was_edited_after_a_change_on_site_is_a_proposal_that_is_told(
+    config: Path, free_port: int
+) -> None:
+    enrolled(config)
+    asyncio.run(_changed_on_site(config))
+    config.write_text(config.read_text().replace("interval_s: 0.1", "interval_s: 5"))
+    with running(config) as gateway:
+        assert gateway.stderr is not None
+        while "it waits as a proposal" not in gateway.stderr.readline():
+            assert gateway.poll() is None
+        wait_for(free_port, "ledger")
+        told = asked(free_port, "status")["configuration"]
+        done = edge("status", "--config", str(config))
+    assert told["proposals"] == [{"number": 1, "source": "file"}]
+    assert (told["revision"], told["source"]) == (2, "api")
+    assert "config    revision 2 from api; proposals wait: 1 from file" in done.stdout

@@ -129,6 +129,15 @@ async def test_a_device_whose_secret_cannot_be_opened_is_left_out_and_told(
     await twin.close()
 
 
+async def test_what_is_too_long_for_a_secret_is_refused_and_not_kept_in_the_clear(
+    works: Works, tmp_path: Path
+) -> None:
+    twin = await Twin.opened(tmp_path, None, CLOCK)
+    with pytest.raises(ConfigRefused, match=r"options.password: a secret has at most"):
+        await twin.apply(document(guarded(password="x" * 70_000)), source="api")
+    await twin.close()
+
+
 async def test_a_proposal_holds_no_password(works: Works, tmp_path: Path) -> None:
     twin = await Twin.opened(tmp_path, document(device("b")), CLOCK)
     await twin.apply(document(device("c")), source="api")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edge import config_store
+from edge import twin as twin_module
 from edge.config_store import FILE_NAME, Head, Revision, State
 from edge.document import hash_of
 from edge.holes import GapReason
@@ -392,3 +393,25 @@ async def test_point_sets_that_no_batch_speaks_of_are_forgotten(tmp_path: Path) 
     finally:
         await outbox.close()
     assert known == [outbox_kit.POINTS, None, None, None, sets[-1]]
+
+
+async def test_a_stop_in_the_midst_of_a_change_ends_and_leaves_what_was(
+    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def stuck(_: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(twin_module, "CLOSE_S", 0.05)
+    async with site(tmp_path, document(A)) as gateway:
+        monkeypatch.setattr(gateway.intake, "repoint", stuck)
+        caller = asyncio.create_task(gateway.twin.apply(document(B), source="api"))
+        await reached.wait()
+    await asyncio.wait([caller])
+    assert caller.cancelled()
+    async with site(tmp_path, document(A)) as gateway:
+        assert gateway.twin.current.document == document(A)
+        assert gateway.outbox.index.ledger().imbalance() == 0
+        await gateway.polled(works.device("a"))

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.document import MAX_BYTES, NotJson, canonical, devices_in, hash_of, plain, problems_in
+from edge.hidden import in_document
+from edge.settings import problems_of
 
 JSON = st.recursive(
     st.none()
@@ -96,3 +98,35 @@ def test_of_a_stored_document_what_is_good_is_read_and_the_rest_is_told() -> Non
     assert [device.name for device in devices] == ["m1", "m3"]
     assert [one.path for one in problems] == ["devices[1].driver"]
     assert devices_in({"policies": {"lowest": {}}})[0] == ()
+
+
+WEIRD: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 0, -1, 1e300, "", "x", "modbus", "mqtt", "opcua", [], {}, [[]]]
+)
+FIELDS = ["name", "driver", "interval_s", "options", "points", "key", "unit", "type", "class",
+          "source", "report", "aggregate", "host", "password", "secret", "register"]  # fmt: skip
+LIKELY = st.recursive(
+    WEIRD,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=6)
+    ),
+    max_leaves=25,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["devices", "policies"]), LIKELY | st.lists(LIKELY)) | LIKELY
+)
+def test_whatever_comes_is_a_list_of_problems_and_never_a_crash(document: Any) -> None:
+    found = problems_in(document)
+    assert all(isinstance(one.path, str) and one.text for one in found)
+    devices, told = devices_in(document) if isinstance(document, dict) else ((), found)
+    assert devices == () or isinstance(document["devices"], list)
+    if found and document != {}:
+        assert told or not problems_of(document)
+
+
+@given(LIKELY)
+def test_looking_for_secrets_never_crashes_and_changes_nothing_else(devices: Any) -> None:
+    document = {"devices": devices}
+    assert in_document(document, lambda value, _: value) == document
