@@ -98,6 +98,7 @@ async def _run(
         wait_s = 0.0 if trusted else config.file.gateway.clock_wait_s
         hold = Hold(clock, wait_s, int(outbox.tail.last_at.max(initial=0)))
         intake = Intake(outbox, config.file.outbox, clock, flags=flags, hold=hold)
+        await _with_room(lambda: intake.repoint(point_set_of(devices)))
         if reason is not None:
             intake.restarted(reason)
         desires = Desires(twin)

@@ -51,7 +51,8 @@ async def open_outbox(
 ) -> tuple[Outbox, GapReason | None]:
     """Open the outbox in `folder`, or make it.
 
-    Returns it with the reason why nothing was read until now, None where it is new. Raises
+    Returns it with the reason why nothing was read until now, None where it is new. Where readings
+    are held for the clock, it still speaks of the points of before: see `Intake.repoint`. Raises
     `OutboxHeld`, `OutboxFull` or `OutboxBroken`; damage is mended and declared.
     """
     path = folder / FILE_NAME
@@ -123,7 +124,9 @@ def _replay(file: SegmentFile, point_set: PointSet, now_us: int) -> tuple[Index,
         for device, known, kept in tokens_in(held):
             tail.remember(device, known, 0, kept)
     _check_places(file, index)
-    return index, tail.moved_to(point_set, now_us), bool(rest.get("stopped"))
+    # What is held speaks of the points of before, until `Intake.repoint` has sealed it.
+    moved = tail if file.held_count()[0] else tail.moved_to(point_set, now_us)
+    return index, moved, bool(rest.get("stopped"))
 
 
 def _index(file: SegmentFile, rest: dict[str, Any]) -> Index:

@@ -23,7 +23,7 @@ from edge.recovery import FILE_NAME, open_outbox
 from edge.settings import OutboxSection
 from shared.batch import decode
 from shared.columns import Columns, concatenate
-from shared.model import Kind
+from shared.model import Kind, Point, PointSet
 from shared.quality import Flag, Reason
 from tests.integration.outbox_kit import (
     ALL,
@@ -330,3 +330,34 @@ def test_it_is_over_when_the_kernel_says_so_or_time_is_up() -> None:
     late = Hold(Machine(START_US, int(LONGEST_S) * S, -START_US), 300.0, 0, lambda: False)
     assert not late.is_on()
     assert NEAR_US < 300 * S
+
+
+async def test_points_that_changed_while_readings_were_held_do_not_take_them(
+    tmp_path: Path, machine: Machine
+) -> None:
+    """What is held speaks of the points of its own time, also if others are configured since."""
+    keys = ["p5", "p3", "new"]
+    async with site(tmp_path, machine) as gw:
+        columns = Columns.of([3, 5, 6], [machine.now_us()] * 3, [3.0, 5.0, 6.0], [0] * 3)
+        await gw.intake.answer(Answer("device", columns))
+        await gw.intake.flushed()
+        assert gw.outbox.held.readings == 3
+    other = PointSet(tuple(Point(key) for key in keys))
+    outbox, _ = await open_outbox(tmp_path, other, machine, SECTION)
+    try:
+        await outbox.begin(77)
+        hold = Hold(machine, 300.0, 0, lambda: machine.is_set)
+        intake = Intake(outbox, SECTION, machine, hold=hold)
+        await intake.repoint(other)
+        assert outbox.tail.point_set == other
+        found: dict[str, float] = {}
+        for one in await outbox.fetch(0, ALL, 100):
+            points = await outbox.point_set(one.point_set)
+            assert points is not None
+            columns = decode(one.body)
+            pairs = zip(columns.series.tolist(), columns.value.tolist(), strict=True)
+            found |= {points.points[series].key: value for series, value in pairs}
+        assert outbox.index.ledger().imbalance() == 0
+    finally:
+        await outbox.close()
+    assert found == {"p3": 3.0, "p5": 5.0, "p6": 6.0}
