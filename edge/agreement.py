@@ -1,9 +1,12 @@
 """What gateway and central agreed on, what is on trial, and a step from one revision to another."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from edge.config_store import Revision, State
+
+NOTED_S: Final = 30.0
+"""Time is taken off a trial, on disk, in such portions, each before it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,22 @@ class Agreed:
 class Trial:
     """A revision of central that is on trial: if the link stays away, `good` comes back.
 
-    `left_s` is how long the link may still stay away, `agreed` what was agreed on before.
+    `left_s` is how long the link may still stay away after the portion of time that is running out
+    now; `agreed` is what was agreed on before.
     """
 
     number: int
     good: int
     left_s: float
     agreed: Agreed
+
+    def portion_s(self) -> float:
+        """Tell how much time is taken off next."""
+        return min(NOTED_S, self.left_s)
+
+    def without_portion(self) -> "Trial":
+        """Give what is left then."""
+        return replace(self, left_s=self.left_s - self.portion_s())
 
     def fact(self) -> list[Any]:
         """Write it for the store."""

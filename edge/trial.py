@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from edge.agreement import NOTED_S
 from edge.config_store import ConfigUnwritable
 from edge.twin import ConfigRefused, Twin
 from shared.clock import Clock
@@ -15,9 +16,6 @@ from shared.logs import get
 
 PROVEN_S: Final = 60.0
 """A link that was up for so long without a break after the change is a good one."""
-
-NOTED_S: Final = 30.0
-"""Time is taken off the trial, on disk, in such portions, each at its beginning."""
 
 _log = get("trial")
 
@@ -49,7 +47,7 @@ class Judge:
         """Watch one trial to its end; another change begins a new one."""
         trial = self._twin.trial
         number = trial.number if trial else 0
-        left_s = await self._next_portion()
+        left_s = self._twin.portion_s
         up_s, last_s = 0.0, self._clock.monotonic_s()
         while self._twin.trial is not None and self._twin.trial.number == number:
             await asyncio.sleep(self._tick_s)
@@ -70,14 +68,15 @@ class Judge:
     async def _next_portion(self) -> float:
         """Take time off the trial before it goes by; tells how much."""
         trial = self._twin.trial
-        portion_s = min(NOTED_S, trial.left_s) if trial else 0.0
+        if trial is None:
+            return 0.0
         try:
-            if trial is not None:
-                await self._twin.note_trial(trial.number, trial.left_s - portion_s)
+            await self._twin.note_trial(trial.number, trial.without_portion().left_s)
         except ConfigUnwritable as error:
+            # It is taken off in vain then: a full disk prolongs a trial by no more than that.
             _log.warning("the time of a trial could not be noted", error=str(error))
             await asyncio.sleep(self._tick_s)
-        return portion_s
+        return trial.portion_s()
 
     async def _ended(self, passed: int | None) -> None:
         try:

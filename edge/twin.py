@@ -81,6 +81,8 @@ class Twin:
     refused: Agreed = field(default_factory=Agreed)
     """The revision of central that was tried and taken back."""
     trial: Trial | None = None
+    portion_s: float = 0.0
+    """What was taken off the trial when it, or this process, began."""
     listeners: list[Callable[[], None]] = field(default_factory=list)
     """Called when the revision in force, or what is agreed on, is another one."""
     _heads: dict[int, Head] = field(default_factory=dict)
@@ -126,9 +128,15 @@ class Twin:
         twin = cls(secrets, clock, current, devices, problems)
         twin.agreed = Agreed.of(store.fact("agreed"))
         twin.refused = Agreed.of(store.fact("refused"))
-        twin.trial = Trial.of(store.fact("trial"))
+        twin._go_on_trial(Trial.of(store.fact("trial")))
         twin._heads, twin._proposals = heads, open_proposals(store)
         return twin
+
+    def _go_on_trial(self, trial: Trial | None) -> None:
+        """Take the first portion off at once: crashes do not prolong a trial."""
+        if trial is not None:
+            self.portion_s, self.trial = trial.portion_s(), trial.without_portion()
+            self.secrets.store.note({"trial": self.trial.fact()})
 
     async def close(self) -> None:
         """Wait a moment for the change that is under way, and close the database.
@@ -313,6 +321,7 @@ class Twin:
         if self.revert_after_s > 0:
             good = self.trial or Trial(0, self.current.number, 0.0, self.agreed)
             trial = replace(good, number=central, left_s=self.revert_after_s)
+            self.portion_s, trial = trial.portion_s(), trial.without_portion()
         return Step(wanted, State.REPLACED, Agreed(central, wanted.hash), trial, Agreed())
 
     async def _based_on(self, central: int | None) -> Revision:

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from edge.agreement import NOTED_S
 from edge.config_store import FILE_NAME, ConfigStore
-from edge.trial import NOTED_S
 from shared import link
 from tests.integration.test_gateway_commands import REPOSITORY, enrolled
 from tests.integration.twin_kit import until
 from tests.servers.link_central import LinkCentral, desired, link_central
 
 LEFT_S = 2.0
-"""What a second start has left to wait; the first one takes its portion at once."""
+"""What a second start has left to wait; a trial takes its first portion as it begins."""
 
 
 def meter(name: str, port: int) -> dict[str, Any]:
@@ -65,13 +65,21 @@ async def gateway(config: Path) -> AsyncIterator[asyncio.subprocess.Process]:
         await process.wait()
 
 
-def in_force(folder: Path) -> tuple[str, list[str], bool]:
-    """Look into the database of the gateway: source, devices, whether there is a trial."""
+def in_force(folder: Path) -> tuple[str, list[str], float | None]:
+    """Look into the database of the gateway: source, devices, what is left of a trial."""
     with ConfigStore(folder / "data" / FILE_NAME) as store:
         current = store.current()
         assert current is not None
         names = [one["name"] for one in current.document["devices"]]
-        return current.source, names, bool(store.fact("trial"))
+        trial = store.fact("trial")
+        return current.source, names, trial[2] if trial else None
+
+
+async def looked(folder: Path, wanted: tuple[str, list[str], float | None]) -> None:
+    """Wait until the database of the gateway says so."""
+    async with asyncio.timeout(60):
+        while await asyncio.to_thread(in_force, folder) != wanted:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
 
 
 def told(central: LinkCentral, state: str) -> list[link.Reported]:
@@ -94,13 +102,10 @@ async def test_a_kill_in_the_midst_of_a_trial_does_not_keep_the_configuration(
             central.cut()
             process.kill()
             await process.wait()
-        assert await asyncio.to_thread(in_force, tmp_path) == ("central", ["b"], True)
+        assert await asyncio.to_thread(in_force, tmp_path) == ("central", ["b"], LEFT_S)
         async with gateway(config) as process:
-            async with asyncio.timeout(60):
-                while (await asyncio.to_thread(in_force, tmp_path))[0] != "revert":
-                    assert process.returncode is None
-                    await asyncio.sleep(0.1)
-            assert await asyncio.to_thread(in_force, tmp_path) == ("revert", ["a"], False)
+            await looked(tmp_path, ("revert", ["a"], None))
+            assert process.returncode is None
             # The link comes back: central is told, and what it repeats is not done again.
             central.seen, central.is_away = [], False
             await until(lambda: told(central, "failed"))

@@ -191,6 +191,7 @@ async def test_no_reading_is_lost_or_put_under_another_point_when_points_move(
             await gateway.polled(works.device("b"), more=2)
             await gateway.twin.apply(orders[nth % 4], source="api")
         await gateway.polled(works.device("b"))
+    polls = works.device("b").polls
     async with site(tmp_path, None) as gateway:
         ledger = gateway.outbox.index.ledger()
         assert (ledger.produced, ledger.imbalance()) == (ledger.pending, 0)
@@ -199,7 +200,8 @@ async def test_no_reading_is_lost_or_put_under_another_point_when_points_move(
     assert works.device("b").connections == 2  # and once more by the second site
     values = [value for _, value in found["b/p"]]
     assert values == [1_000_001.0 + nth for nth in range(len(values))]
-    assert len(values) >= works.device("b").polls - 3
+    # The last one may have been on its way at the stop.
+    assert len(values) >= polls - 1
     assert [value for _, value in found["b/q"]] == values
     for nth, name in enumerate("ac"):
         assert {value // 1_000_000 for _, value in found[f"{name}/p"]} == {2.0 * nth}
