@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final, Literal, Protocol, Self, TypeVar, cast
 
 T = TypeVar("T")
-STAGES: Final = ("wire", "outbox", "modbus", "ingress", "writer", "life")
+STAGES: Final = ("wire", "outbox", "modbus", "ingress", "writer", "life", "drain")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import ingress, life, writer
+from bench import drain, ingress, life, writer
 from bench.__main__ import main
 from deploy.central.native import launcher
 from tests.servers.stack import RunningStack
@@ -90,3 +90,12 @@ def test_a_stack_that_does_not_run_is_named(tmp_path: Path) -> None:
 
     assert run.returncode == 3
     assert f"no stack runs in {tmp_path / 'none'}" in run.stderr
+
+
+@pytest.mark.usefixtures("whole_stack")
+async def test_an_outage_drains_while_the_gateway_goes_on() -> None:
+    result = await asyncio.to_thread(drain.run, 1, quick=True)  # it balances its own ledger
+
+    assert result.ratio is not None
+    assert result.ratio > 1
+    assert result.ours["live_latency_ratio"]
