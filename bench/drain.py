@@ -7,11 +7,12 @@ rate of production, that of the latency is the latency without a backlog, in the
 """
 
 import asyncio
+import itertools
 import math
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,18 +88,22 @@ class Site:
         self.committed += len(columns)
         return name
 
-    async def go_on(self, seconds: float, rng: random.Random) -> list[float]:
-        """Read and commit for so long; gives the latencies in seconds of what was committed."""
+    async def go_on(self, is_over: Callable[[], bool], rng: random.Random) -> list[float]:
+        """Read and commit until it is over; gives the latencies, in seconds, of what was."""
         self.live = []
-        end_s = time.perf_counter() + seconds
         async with asyncio.TaskGroup() as group:
-            nth = 0
-            while time.perf_counter() < end_s:
+            for nth in itertools.count():
                 group.create_task(self._live_batch(nth, rng))
-                nth += 1
                 await asyncio.sleep(1.0)
                 await self.outbox.flush()
+                if is_over():
+                    break
         return self.live
+
+    async def idle(self, seconds: float, rng: random.Random) -> list[float]:
+        """Go on for so long without a backlog."""
+        end_s = time.perf_counter() + seconds
+        return await self.go_on(lambda: time.perf_counter() >= end_s, rng)
 
     async def _live_batch(self, nth: int, rng: random.Random) -> None:
         first = nth % INTERVAL_S * LIVE_READINGS
@@ -117,10 +122,9 @@ class Site:
 
     async def drained(self, rng: random.Random) -> tuple[float, list[float]]:
         """Go on until no more than what is live is pending; gives seconds and live latencies."""
-        begun, live = time.perf_counter(), list[float]()
-        while self.outbox.index.ledger().pending > 5 * LIVE_READINGS:
-            live += await self.go_on(2.0, rng)
-            await self.outbox.flush(now=True)
+        begun = time.perf_counter()
+        ledger = self.outbox.index.ledger
+        live = await self.go_on(lambda: ledger().pending <= 5 * LIVE_READINGS, rng)
         return time.perf_counter() - begun, live
 
 
@@ -165,14 +169,16 @@ async def _measured(
     site, rng = Site(outbox), random.Random(1)
     try:
         async with _linked(outbox, sender, port):
-            before = await site.go_on(idle_s, rng)
+            before = await site.idle(idle_s, rng)
         backlog = await site.prefill(hours, np.random.default_rng(1))
         used = await outbox.used_bytes()
         cpu_s = time.process_time()
-        async with _linked(outbox, sender, port):
+        async with _linked(outbox, sender, port) as uplink:
+            while not uplink.is_connected:  # noqa: ASYNC110 - what is committed before is backlog
+                await asyncio.sleep(LOOK_S)
             seconds, during = await site.drained(rng)
             cpu_s = time.process_time() - cpu_s
-            after = await site.go_on(idle_s, rng)
+            after = await site.idle(idle_s, rng)
         ledger = outbox.index.ledger()
         assert (ledger.imbalance(), ledger.gaps) == (0, 0), ledger
         assert ledger.delivered + ledger.collapsed + ledger.pending == site.committed, ledger

@@ -1,17 +1,19 @@
-"""One Modbus TCP connection: one request in flight, answers matched by their transaction id.
+"""One Modbus link: one request in flight, answers matched by transaction id, or unit and function.
 
-A connection that broke, timed out or spoke nonsense is closed and stays so: whatever is asked later
-raises `LinkLost` with the first cause. It does not reconnect; a new connection is a new object.
+A connection that broke, spoke nonsense or of which no unit answers is closed and stays so: whatever
+is asked later raises `LinkLost` with the first cause. It does not reconnect; a new connection is a
+new object. A unit that is silent while others are expected to answer costs its own request alone.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self, cast
 
 from protocols.modbus.codec import NotModbus, is_from_gateway
 from protocols.modbus.framing import FOREIGN, Framing, RtuFraming, TcpFraming
 from protocols.modbus.options import ModbusDeviceOptions
+from protocols.modbus.serial_line import open_serial
 from shared.errors import LinkLost
 
 _TRANSACTIONS: Final = 0x1_0000
@@ -23,13 +25,20 @@ class _Exchange:
     """Requests that are made one after the other, and the answers so far."""
 
     pdus: Sequence[bytes]
+    unit: int
+    timeout_s: float
+    is_wanted_back: Callable[[], bool]
     future: asyncio.Future[list[bytes]]
     answers: list[bytes] = field(default_factory=list)
     is_abandoned: bool = False
 
 
+class NoAnswer(LinkLost):
+    """A unit did not answer in time."""
+
+
 class Connection(asyncio.BufferedProtocol):
-    """The client side of one Modbus TCP connection.
+    """The client side of one Modbus link.
 
     The next request leaves as soon as an answer has come, without a turn of the event loop between:
     that, and a receive buffer of its own, is most of what makes it cheap.
@@ -38,11 +47,11 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, options: ModbusDeviceOptions) -> None:
         """Make a connection that is not open yet."""
         self._loop = asyncio.get_running_loop()
-        self._peer = f"{options.host}:{options.port}"
-        self._unit = options.unit
-        self._timeout_s = options.timeout_s
-        is_rtu = options.transport == "rtu_over_tcp"
-        self._framing: Framing = RtuFraming() if is_rtu else TcpFraming()
+        self._peer = options.address
+        self._is_rtu = options.transport != "tcp"
+        self._framing: Framing = RtuFraming() if self._is_rtu else TcpFraming()
+        self.units = 1
+        self._unanswered = 0
         self._transport: asyncio.Transport | None = None
         self._closed = self._loop.create_future()
         self._lost: str | None = None
@@ -58,7 +67,11 @@ class Connection(asyncio.BufferedProtocol):
     @classmethod
     async def open(cls, options: ModbusDeviceOptions) -> Self:
         """Connect within `connect_timeout_s`; raises `LinkLost` that says what to look at."""
-        host, port, timeout_s = options.host, options.port, options.connect_timeout_s
+        if options.transport == "rtu":
+            connection = cls(options)
+            await open_serial(options, connection)
+            return connection
+        host, port, timeout_s = options.host or "", options.port, options.connect_timeout_s
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
@@ -71,11 +84,23 @@ class Connection(asyncio.BufferedProtocol):
             raise LinkLost(msg) from error
         return connection
 
-    async def ask(self, pdus: Sequence[bytes]) -> list[bytes]:
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it can be asked."""
+        return self._lost is None and self._transport is not None
+
+    async def ask(
+        self,
+        pdus: Sequence[bytes],
+        unit: int,
+        timeout_s: float,
+        is_wanted_back: Callable[[], bool] = lambda: False,
+    ) -> list[bytes]:
         """Make the requests one after the other and give the answers' PDUs; raises `LinkLost`.
 
         A gateway's "device not reached" ends the row early: it would take as long for every other
-        request. The caller asks once at a time. When it is cancelled, the request under way is
+        request; so does `is_wanted_back`, when it says that somebody else is to go before the next
+        one. The caller asks once at a time. When it is cancelled, the request under way is
         still with the device: the next one first waits for that answer, which is thrown away.
         """
         if self._exchange is not None:
@@ -84,8 +109,10 @@ class Connection(asyncio.BufferedProtocol):
             raise LinkLost(self._lost or f"Modbus {self._peer}: not connected")
         if not pdus:
             return []
-        exchange = self._exchange = _Exchange(pdus, self._loop.create_future())
-        self._send(pdus[0])
+        exchange = self._exchange = _Exchange(
+            pdus, unit, timeout_s, is_wanted_back, self._loop.create_future()
+        )
+        self._send(exchange)
         try:
             return await exchange.future
         except asyncio.CancelledError:
@@ -121,6 +148,9 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 cut = self._framing.cut(self._view, at, end)
             except NotModbus as error:
+                if self._is_rtu:
+                    at = end  # noise of the line: the answer that it broke is waited for in vain
+                    break
                 self._give_up(
                     f"this is no Modbus answer ({error}); check address, port and transport"
                 )
@@ -134,14 +164,18 @@ class Connection(asyncio.BufferedProtocol):
         if at and self._filled:
             self._data[: self._filled] = self._data[at:end]
 
-    def _send(self, pdu: bytes) -> None:
+    def _send(self, exchange: _Exchange) -> None:
         assert self._transport is not None  # noqa: S101 - `ask` looked
+        pdu = exchange.pdus[len(exchange.answers)]
         self._transaction = (self._transaction + 1) % _TRANSACTIONS
         self._foreign = None
-        self._deadline_s = self._loop.time() + self._timeout_s
+        self._deadline_s = self._loop.time() + exchange.timeout_s
+        if self._watch is not None and self._watch.when() > self._deadline_s:
+            self._watch.cancel()  # of a unit that may take longer
+            self._watch = None
         if self._watch is None:
             self._watch = self._loop.call_at(self._deadline_s, self._look)
-        self._transport.write(self._framing.wrap(self._transaction, self._unit, pdu))
+        self._transport.write(self._framing.wrap(self._transaction, exchange.unit, pdu))
 
     def _deliver(self, transaction: int, pdu: bytes) -> None:
         """Hand an answer to the exchange that waits for it; drop what nobody waits for."""
@@ -149,10 +183,10 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is None or transaction != self._transaction:
             self._foreign = transaction
             return
+        self._unanswered = 0
         exchange.answers.append(pdu)
-        done = len(exchange.answers)
-        if done < len(exchange.pdus) and not exchange.is_abandoned and not is_from_gateway(pdu):
-            self._send(exchange.pdus[done])
+        if not _is_over(exchange, pdu):
+            self._send(exchange)
             return
         self._exchange = None
         if not exchange.future.done():  # done already: cancelled in this very turn of the loop
@@ -166,7 +200,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._loop.time() < self._deadline_s:
             self._watch = self._loop.call_at(self._deadline_s, self._look)
             return
-        waited = f"no answer within {self._timeout_s:g} s"
+        waited = f"no answer within {self._exchange.timeout_s:g} s"
         if self._foreign is not None:
             waited += (
                 " (an answer of another unit or function came)"
@@ -174,9 +208,15 @@ class Connection(asyncio.BufferedProtocol):
                 else f" (an answer came with transaction id {self._foreign} instead of"
                 f" {self._transaction})"
             )
-        self._give_up(waited)
+        self._unanswered += 1
+        self._filled = 0
+        if self._unanswered >= self.units:
+            self._give_up(waited, NoAnswer)
+            return
+        exchange, self._exchange = self._exchange, None
+        _fail(exchange, NoAnswer(f"Modbus {self._peer} unit {exchange.unit}: {waited}"))
 
-    def _give_up(self, cause: str) -> None:
+    def _give_up(self, cause: str, kind: type[LinkLost] = LinkLost) -> None:
         """Close for good and fail what waits; only the first cause counts."""
         if self._lost is None:
             self._lost = f"Modbus {self._peer}: {cause}"
@@ -187,6 +227,21 @@ class Connection(asyncio.BufferedProtocol):
             self._watch = None
         self._filled = 0
         exchange, self._exchange = self._exchange, None
-        if exchange is not None and not exchange.future.done():
-            exchange.future.set_exception(LinkLost(self._lost))
-            exchange.future.exception()  # asked for here: a cancelled request asks no more
+        if exchange is not None:
+            _fail(exchange, kind(self._lost))
+
+
+def _is_over(exchange: _Exchange, answer: bytes) -> bool:
+    """Tell whether the requests are made, or are to be made no further."""
+    return (
+        len(exchange.answers) == len(exchange.pdus)
+        or exchange.is_abandoned
+        or is_from_gateway(answer)
+        or exchange.is_wanted_back()
+    )
+
+
+def _fail(exchange: _Exchange, error: LinkLost) -> None:
+    if not exchange.future.done():
+        exchange.future.set_exception(error)
+        exchange.future.exception()  # asked for here: a cancelled request asks no more

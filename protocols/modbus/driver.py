@@ -1,4 +1,4 @@
-"""The Modbus TCP driver: reads a plan's points, says what failed and why, writes, identifies."""
+"""The Modbus driver: reads a plan's points, says what failed and why, writes, identifies."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from protocols.driver import DriverType, PointSource
 from protocols.modbus import identity
-from protocols.modbus.connection import Connection
+from protocols.modbus.bus import Bus, Line
 from protocols.modbus.options import ModbusDeviceOptions, ModbusPointOptions
 from protocols.modbus.plan import Plan, options_of
 from protocols.modbus.sweep import Sweep
@@ -20,28 +20,22 @@ from shared.errors import LinkLost, OptionsWrong
 
 
 class ModbusDriver:
-    """Reads one unit over one connection; satisfies `protocols.driver.Driver`.
+    """Reads one unit; satisfies `protocols.driver.Driver`.
 
-    Reads side by side wait for each other: a device gets one request at a time.
+    Units at one address share a link, on which one request is in flight at a time. Reads side by
+    side wait for each other; a write goes between the requests of a read.
     """
 
     def __init__(self, options: ModbusDeviceOptions, *, clock: Clock | None = None) -> None:
         """Keep the options; nothing is opened before `async with`."""
         self._options = options
         self._clock = clock or SystemClock()
-        self._connection: Connection | None = None
+        self._line: Line | None = None
         self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Connect; raises `LinkLost`."""
-        options = self._options
-        self._connection = await Connection.open(options)
-        if options.pause_after_connect_s:
-            try:
-                await asyncio.sleep(options.pause_after_connect_s)
-            except asyncio.CancelledError:
-                await self._disconnect()
-                raise
+        self._line = Line(await Bus.joined(self._options), self._options)
         return self
 
     async def __aexit__(
@@ -90,15 +84,14 @@ class ModbusDriver:
             raise OptionsWrong(msg)
         point = options_of(source)
         pdu = write_pdu(point, point.order or self._options.order, value)
-        async with self._turn:
-            (answer,) = await self._open().ask([pdu])
+        (answer,) = await self._open().ask([pdu], is_urgent=True)
         check_written(pdu, answer)
 
     async def reach(self) -> str:
         """See whether somebody listens at the address; raises `LinkLost`."""
-        connection = await Connection.open(self._options)
-        await connection.close()
-        return _address(self._options)
+        bus = await Bus.joined(self._options)
+        await bus.leave()
+        return self._options.address
 
     async def identify(self) -> Mapping[str, str]:
         """Ask for the device identification; empty if the device does not tell."""
@@ -121,24 +114,20 @@ class ModbusDriver:
             objects |= told
         return objects
 
-    def _open(self) -> Connection:
-        if self._connection is None:
-            msg = f"Modbus {_address(self._options)}: not connected"
+    def _open(self) -> Line:
+        if self._line is None:
+            msg = f"Modbus {self._options.address}: not connected"
             raise LinkLost(msg)
-        return self._connection
+        return self._line
 
     async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-
-def _address(options: ModbusDeviceOptions) -> str:
-    return f"{options.host}:{options.port}"
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
 
 
 def _unit(options: ModbusDeviceOptions) -> str:
-    return f"{_address(options)} unit {options.unit}"
+    return f"{options.address} unit {options.unit}"
 
 
 def driver_type() -> DriverType:

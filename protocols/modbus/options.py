@@ -23,7 +23,8 @@ ValueType = Literal[
     "bcd16",
     "bcd32",
 ]
-Transport = Literal["tcp", "rtu_over_tcp"]
+Transport = Literal["tcp", "rtu_over_tcp", "rtu"]
+Parity = Literal["none", "even", "odd"]
 Half = Literal["high", "low"]
 Order = Literal["abcd", "cdab", "badc", "dcba"]
 
@@ -53,15 +54,27 @@ class _Options(BaseModel):
 
 
 class ModbusDeviceOptions(_Options):
-    """One unit behind one Modbus TCP connection."""
+    """One unit, behind a TCP connection or on a serial line."""
 
-    host: str = Field(min_length=1, max_length=253, description="Host name or IP address")
+    host: str | None = Field(
+        None, min_length=1, max_length=253, description="Host name or IP address, for TCP"
+    )
     port: int = Field(502, ge=1, le=65_535, description="TCP port")
     unit: int = Field(1, ge=0, le=255, description="Unit id (slave address) of the device")
     transport: Transport = Field(
         "tcp",
-        description="tcp, or rtu_over_tcp: a converter that passes serial frames on as they are",
+        description="tcp; rtu_over_tcp: a converter that passes serial frames on as they are; or "
+        "rtu: a serial line of this machine",
     )
+    serial: str | None = Field(
+        None,
+        min_length=1,
+        max_length=253,
+        description="For rtu: the serial line, best by a name that stays: /dev/serial/by-id/…",
+    )
+    baudrate: int = Field(9_600, ge=300, le=4_000_000, description="For rtu: bits a second")
+    parity: Parity = Field("none", description="For rtu: none, even or odd")
+    stop_bits: Literal[1, 2] = Field(1, description="For rtu: 1 or 2")
     timeout_s: float = Field(
         3.0, gt=0, le=60, description="How long one answer may take before the link counts as lost"
     )
@@ -90,6 +103,21 @@ class ModbusDeviceOptions(_Options):
         description="How often a point that the device does not know is asked for again",
     )
     order: Order = Field("abcd", description=f"{_ORDER_TEXT}. The default of the device's points")
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if (self.serial is None) == (self.transport == "rtu"):
+            msg = "serial belongs to the transport rtu, and is needed there"
+            raise ValueError(msg)
+        if (self.host is None) != (self.transport == "rtu"):
+            msg = "host is needed for tcp and rtu_over_tcp, and means nothing for rtu"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def address(self) -> str:
+        """Name what the link leads to: host and port, or the serial line."""
+        return self.serial or f"{self.host}:{self.port}"
 
 
 class ModbusPointOptions(_Options):
@@ -145,6 +173,13 @@ class ModbusPointOptions(_Options):
     def width(self) -> int:
         """Count the registers (bits in a bit table) that the point takes."""
         return max(1, BITS[self.type] // 16)
+
+
+def link_of(device: ModbusDeviceOptions) -> str:
+    """Say how the link of a device is set up; units that share one must agree on it."""
+    if device.transport != "rtu":
+        return device.transport
+    return f"rtu {device.baudrate} baud, parity {device.parity}, {device.stop_bits} stop bits"
 
 
 def _misfit(point: ModbusPointOptions) -> str | None:

@@ -4,8 +4,8 @@ from typing import Final
 
 import numpy as np
 
+from protocols.modbus.bus import Line
 from protocols.modbus.codec import ILLEGAL_ADDRESS, Failed, answer_data
-from protocols.modbus.connection import Connection
 from protocols.modbus.plan import Block, Plan
 from protocols.modbus.spans import is_bits
 from shared.clock import Clock
@@ -17,11 +17,11 @@ MAX_STEPS: Final = 32
 class Sweep:
     """Holds what one read of `plan` has gathered: `image` and `quality`, complete after `run`."""
 
-    def __init__(self, connection: Connection, plan: Plan, clock: Clock) -> None:
+    def __init__(self, line: Line, plan: Plan, clock: Clock) -> None:
         """Start with an empty image, every row good but for the plan's holes."""
         self.image = bytearray(plan.image_bytes)
         self.quality = plan.quality()
-        self._connection = connection
+        self._line = line
         self._plan = plan
         self._clock = clock
         self._steps_left = MAX_STEPS
@@ -29,7 +29,7 @@ class Sweep:
     async def run(self) -> None:
         """Ask for every block, halve what is refused, try one hole that is due; or `LinkLost`."""
         blocks = tuple(self._plan.blocks)
-        answers = await self._connection.ask([block.pdu for block in blocks])
+        answers = await self._line.ask([block.pdu for block in blocks])
         failed: Failed | None = None
         refused: list[Block] = []
         for block, answer in zip(blocks, answers, strict=False):
@@ -69,7 +69,7 @@ class Sweep:
 
     async def _ask(self, block: Block) -> Failed | None:
         """Ask for one block alone; its rows are good again if it is answered."""
-        (answer,) = await self._connection.ask([block.pdu])
+        (answer,) = await self._line.ask([block.pdu])
         failed = self._take(block, answer)
         if failed is None:
             self.quality[block.rows] = 0

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from protocols.modbus.options import Transport
 from protocols.testing.suite import PollingContract
 from shared.model import Point
 from tests.servers.modbus import HOST, RegisterServer
+from tests.servers.serial_line import SerialLine
 
 
 class ModbusRig:
@@ -27,6 +29,8 @@ class ModbusRig:
         {"timeout_s": 0},
         {"order": "acbd"},
         {"max_registers": 126},
+        {"transport": "rtu"},
+        {"serial": "/dev/ttyS0"},
     )
     wrong_points: Sequence[dict[str, Any]] = (
         {"register": -1},
@@ -94,6 +98,36 @@ class TestModbusRtuOverTcp(PollingContract):
     @pytest.fixture
     async def rig(self) -> AsyncIterator[RtuRig]:
         rig = RtuRig()
+        await rig.start()
+        yield rig
+        await rig.stop()
+
+
+class SerialRig(ModbusRig):
+    """The same on a serial line."""
+
+    wrong_options: Sequence[dict[str, Any]] = (
+        {"transport": "tcp"},
+        {"host": "192.0.2.7"},
+        {"baudrate": 0},
+        {"parity": "mark"},
+        {"stop_bits": 3},
+    )
+    transport: Transport = "rtu"
+
+    def __init__(self, folder: Path) -> None:
+        self._line = SerialLine(folder)
+        self._server = RegisterServer(FramerType.RTU, self._line)
+
+    def options(self, port: int | None = None) -> ModbusDeviceOptions:
+        path = self._line.ours if port is None else Path(f"/dev/no-such-line-{port}")
+        return ModbusDeviceOptions(transport="rtu", serial=str(path), timeout_s=1)
+
+
+class TestModbusSerial(PollingContract):
+    @pytest.fixture
+    async def rig(self, tmp_path: Path) -> AsyncIterator[SerialRig]:
+        rig = SerialRig(tmp_path)
         await rig.start()
         yield rig
         await rig.stop()

@@ -9,6 +9,7 @@ import pytest
 
 from protocols.driver import PointSource
 from protocols.modbus import ModbusDeviceOptions, ModbusDriver, ModbusPointOptions
+from protocols.modbus.bus import Bus
 from shared.errors import LinkLost
 from shared.model import Point
 from shared.quality import GOOD, Reason, bad
@@ -246,7 +247,8 @@ async def test_cancelling_at_any_moment_never_shifts_values() -> None:
 async def test_transaction_ids_wrap_around() -> None:
     async with reading(always(Request.counting)) as driver:
         await read(driver)
-        connection = driver._connection
+        assert driver._line is not None
+        connection = driver._line._bus._connection
         assert connection is not None
         connection._transaction = 0xFFFE
         for _ in range(4):
@@ -279,10 +281,12 @@ async def test_a_cancelled_pause_closes_the_connection() -> None:
         options = ModbusDeviceOptions(host=HOST, port=port, pause_after_connect_s=30)
         driver = ModbusDriver(options)
         opening = asyncio.ensure_future(driver.__aenter__())
-        await until(lambda: driver._connection is not None)
+        name = (id(asyncio.get_running_loop()), f"{HOST}:{port}")
+        await until(lambda: name in Bus._all and Bus._all[name]._connection is not None)
+        bus = Bus._all[name]
         opening.cancel()
         await asyncio.wait([opening])
-        assert driver._connection is None
+        assert (bus._connection, bus.units, driver._line) == (None, 0, None)
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64 + ".invalid", "exa mple"])

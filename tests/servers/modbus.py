@@ -9,8 +9,10 @@ from typing import Final, Self
 
 from pymodbus import FramerType
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
+
+from tests.servers.serial_line import SerialLine
 
 HOST: Final = "127.0.0.1"
 SIZE: Final = 2_048
@@ -25,26 +27,41 @@ class RegisterServer:
     every answer the exception of that code.
     """
 
-    def __init__(self, framer: FramerType = FramerType.SOCKET) -> None:
+    def __init__(
+        self, framer: FramerType = FramerType.SOCKET, serial: SerialLine | None = None
+    ) -> None:
         self.port = 0
+        self._serial = serial
         self._framer = framer
         self.tables: dict[str, list[int]] = {name: [0] * SIZE for name in _TABLES.values()}
         self.unknown: set[tuple[str, int]] = set()
         self.busy: ExcCodes | None = None
         self.requests: list[tuple[str, int, int]] = []
-        self._server: ModbusTcpServer | None = None
+        self._server: ModbusTcpServer | ModbusSerialServer | None = None
 
     async def start(self) -> None:
-        if self._server is None:
+        if self._serial is not None:
+            await self._start_serial(self._serial)
+        elif self._server is None:
             self._server = ModbusTcpServer(
                 self._device(), framer=self._framer, address=(HOST, self.port)
             )
             await self._server.serve_forever(background=True)
             self.port = listening_port(self._server.transport)
 
+    async def _start_serial(self, line: SerialLine) -> None:
+        if self._server is None:
+            line.plug_in()
+            self._server = ModbusSerialServer(
+                self._device(), framer=FramerType.RTU, port=str(line.theirs), baudrate=9_600
+            )
+            await self._server.serve_forever(background=True)
+
     async def stop(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stop listening and cut every connection; a serial line is pulled out."""
         server, self._server = self._server, None
+        if self._serial is not None and server is not None:
+            self._serial.pull_out()
         if server is not None:
             await server.shutdown()  # type: ignore[no-untyped-call]  # pymodbus leaves it so
             await asyncio.sleep(0)
