@@ -5,16 +5,16 @@ that it knows of it (`base`), or a person here accepts what central wants.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from edge import schemas
 from edge.config_store import ConfigUnwritable
 from edge.document import NotJson, hash_of, plain
 from edge.twin import ConfigRefused, Twin
 from protocols import registry
-from protocols.driver import DriverType
 from shared import link
 from shared.errors import OptionsWrong, SpineError
 from shared.logs import get
@@ -56,6 +56,8 @@ class Desires:
         self._is_wanted = asyncio.Event()
         self._is_due = asyncio.Event()
         self._result = _start(twin)
+        self._is_connected = asyncio.Event()
+        self._schemas: dict[str, Any] = {}
         twin.listeners.append(self._is_due.set)
 
     @property
@@ -65,6 +67,7 @@ class Desires:
 
     def connected(self) -> None:
         """Report anew: a session began."""
+        self._is_connected.set()
         self._is_due.set()
 
     def want(self, frame: link.Desired) -> None:
@@ -79,7 +82,18 @@ class Desires:
         return await asyncio.to_thread(self._reported)
 
     async def run(self) -> None:
-        """Do what central wants, for ever."""
+        """Do what central wants, for ever; and learn once what drivers there are."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._learn())
+            await self._obey()
+
+    async def _learn(self) -> None:
+        await self._is_connected.wait()
+        self._schemas = await schemas.all_schemas(self._twin.secrets.store)
+        if self._schemas:
+            self._is_due.set()
+
+    async def _obey(self) -> None:
         while True:
             await self._is_wanted.wait()
             self._is_wanted.clear()
@@ -175,7 +189,7 @@ class Desires:
             "policies": _section("policies", result),
             "devices": _section("devices", result),
             "proposal": proposal,
-            "drivers": _drivers({one.driver.name for one in twin.devices}),
+            "drivers": _drivers({one.driver.name for one in twin.devices}, self._schemas),
         }
         return link.Reported(revision=max(result.revision, self.revision), sections=sections)
 
@@ -198,9 +212,13 @@ def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
     return [{"path": one.path, "text": one.text} for one in problems[:PROBLEMS]]
 
 
-def _drivers(used: set[str]) -> dict[str, Any]:
-    """Describe the drivers: their schemas where they are loaded anyway, else the name alone."""
-    return {name: _schemas(registry.find(name)) if name in used else {} for name in _names(used)}
+def _drivers(used: set[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the drivers: by what was learnt, or where they are loaded anyway; else the name."""
+    return {name: known.get(name) or _described(name, used) for name in _names(used)}
+
+
+def _described(name: str, used: set[str]) -> dict[str, Any]:
+    return schemas.schemas_of(registry.find(name)) if name in used else {}
 
 
 def _names(used: set[str]) -> list[str]:
@@ -208,11 +226,3 @@ def _names(used: set[str]) -> list[str]:
         return sorted({*registry.names(), *used})
     except OptionsWrong:
         return sorted(used)
-
-
-def _schemas(driver: DriverType) -> dict[str, Any]:
-    return {
-        "title": driver.title,
-        "options": driver.device_options.model_json_schema(),
-        "source": driver.point_options.model_json_schema(),
-    }

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from edge import trial, uplink
+from edge import schemas, trial, uplink
 from edge.agreement import NOTED_S
-from edge.config_store import State
+from edge.config_store import ConfigStore, State
 from edge.desired import Desires
 from edge.document import hash_of
 from edge.trial import Judge
@@ -38,6 +38,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         uplink, "Backoff", lambda **_: Backoff(base_s=0.002, cap_s=0.01, floor_s=0.001)
     )
     monkeypatch.setattr(trial, "PROVEN_S", 0.05)
+    monkeypatch.setattr(schemas, "all_schemas", nothing_learnt)
+
+
+async def nothing_learnt(_: ConfigStore) -> dict[str, Any]:
+    """Stand for a process that takes a while."""
+    return {}
 
 
 @dataclass
@@ -302,3 +308,24 @@ async def test_a_change_on_site_ends_the_trial(works: Works, tmp_path: Path) -> 
         central.cut()
         await gw.twin.apply(document(A, B), source="api")
         assert gw.twin.trial is None
+
+
+async def test_all_drivers_are_described_once_and_remembered(
+    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    async with link_central(tmp_path) as central:
+        async with linked(tmp_path, central, None) as gw:
+
+            def drivers() -> Mapping[str, Any]:
+                return dict(central.of(link.Reported)[-1].sections["drivers"])
+
+            await until(lambda: central.of(link.Reported) and all(drivers().values()))
+            assert set(drivers()) >= {"bacnet", "modbus", "mqtt", "opcua"}
+            assert "host" in drivers()["modbus"]["options"]["properties"]
+            assert "register" in drivers()["modbus"]["source"]["properties"]
+            kept = await schemas.all_schemas(gw.twin.secrets.store)
+        monkeypatch.setattr(schemas, "_learnt", nothing_learnt)
+        twin = await Twin.opened(tmp_path, None, CLOCK)
+        assert await schemas.all_schemas(twin.secrets.store) == kept
+        await twin.close()
