@@ -24,6 +24,12 @@ CENTRAL: Final = "central"
 PROBLEMS: Final = 200
 """The most problems that one report lists."""
 
+MUTED_S: Final = 86_400.0
+"""A central that does not serve reports is tried again after this time."""
+
+AGAIN_S: Final = 3_600.0
+"""A document that was proposed is sent again at the earliest after this time: it may be large."""
+
 _log = get("desired")
 
 
@@ -58,6 +64,8 @@ class Desires:
         self._result = _start(twin)
         self._is_connected = asyncio.Event()
         self._schemas: dict[str, Any] = {}
+        self._muted_until_s = 0.0
+        self._sent: tuple[bytes, float] = (b"", 0.0)
         twin.listeners.append(self._is_due.set)
 
     @property
@@ -73,13 +81,20 @@ class Desires:
     def want(self, frame: link.Desired) -> None:
         """Take what central wants; only the newest counts."""
         self._wanted = frame
+        self._muted_until_s = 0.0
         self._is_wanted.set()
+
+    def unsupported(self) -> None:
+        """Report no more for a day, or until central wants something."""
+        self._muted_until_s = self._twin.clock.monotonic_s() + MUTED_S
 
     async def report(self) -> link.Reported:
         """Wait until there is something to report, and say it."""
-        await self._is_due.wait()
-        self._is_due.clear()
-        return await asyncio.to_thread(self._reported)
+        while True:
+            await self._is_due.wait()
+            self._is_due.clear()
+            if self._twin.clock.monotonic_s() >= self._muted_until_s:
+                return await asyncio.to_thread(self._reported)
 
     async def run(self) -> None:
         """Do what central wants, for ever; and learn once what drivers there are."""
@@ -173,10 +188,6 @@ class Desires:
         if twin.refused.revision and result.became is Became.APPLIED:
             result = _start(twin)
         head = twin.current.head
-        proposal = None
-        if twin.is_ahead:
-            told = {"base": twin.agreed.revision, "hash": head.hash, "reason": head.reason}
-            proposal = {**told, "source": head.source, "document": dict(twin.current.document)}
         sections = {
             "configuration": {
                 "state": result.became.value,
@@ -188,10 +199,20 @@ class Desires:
             },
             "policies": _section("policies", result),
             "devices": _section("devices", result),
-            "proposal": proposal,
+            "proposal": self._proposal() if twin.is_ahead else None,
             "drivers": _drivers({one.driver.name for one in twin.devices}, self._schemas),
         }
         return link.Reported(revision=max(result.revision, self.revision), sections=sections)
+
+    def _proposal(self) -> dict[str, Any]:
+        head, now_s = self._twin.current.head, self._twin.clock.monotonic_s()
+        told = {"base": self._twin.agreed.revision, "hash": head.hash, "reason": head.reason}
+        hash_, again_s = self._sent
+        document = None
+        if hash_ != head.hash or now_s >= again_s:
+            self._sent = (head.hash, now_s + AGAIN_S)
+            document = dict(self._twin.current.document)
+        return {**told, "source": head.source, "document": document}
 
 
 def _start(twin: Twin) -> Result:

@@ -73,6 +73,10 @@ class Configuration(Protocol):
         """Wait until there is something to report."""
         ...
 
+    def unsupported(self) -> None:
+        """Take note that central does not serve reports."""
+        ...
+
 
 @dataclass(slots=True)
 class Uplink:
@@ -211,10 +215,8 @@ class Uplink:
                     "central put a batch into quarantine", code=problem.code, detail=problem.detail
                 )
                 await self.outbox.refused(frame.epoch, frame.seq, problem.code, problem.detail)
-            case link.Unsupported(frame="reported"):
-                _log.debug("central does not keep configurations")
             case link.Unsupported():
-                _log.warning("central does not serve a frame", frame=frame.frame)
+                self._take_unsupported(frame.frame)
             case link.Desired() if self.configuration is not None:
                 self.configuration.want(frame)
             case _:
@@ -225,6 +227,12 @@ class Uplink:
         configuration.connected()
         while True:
             await self._put(socket, await configuration.report())
+
+    def _take_unsupported(self, name: str) -> None:
+        if name == "reported" and self.configuration is not None:
+            self.configuration.unsupported()
+        else:
+            _log.warning("central does not serve a frame", frame=name)
 
     def _take_receipt(self, window: Window, receipt: link.Receipt) -> None:
         window.note_accepted(receipt.accepted)

@@ -180,10 +180,13 @@ async def test_central_that_does_not_know_of_a_change_on_site_does_not_undo_it(
     works: Works, tmp_path: Path
 ) -> None:
     async with link_central(tmp_path) as central, linked(tmp_path, central, document(A)) as gw:
-        await until(lambda: gw.uplink.is_connected)
+        sections = await gw.reported("none", 0)
+        assert sections["proposal"]["document"] == {"devices": (link_form(A),)}
         await central.want(desired(7, document(C)))
         sections = await gw.reported("conflict", 7)
-        assert sections["proposal"]["document"] == {"devices": (link_form(A),)}
+        # It may be large: it is not sent again and again.
+        assert sections["proposal"]["document"] is None
+        assert sections["proposal"]["hash"] == hash_of(document(A))
         assert gw.twin.current.document == document(A)
         (waiting,) = gw.twin.proposals()
         assert (waiting.source, waiting.central) == ("central", 7)
@@ -235,8 +238,15 @@ async def test_a_central_that_keeps_no_configurations_is_not_bothered(
 ) -> None:
     async with link_central(tmp_path) as central, linked(tmp_path, central, document(A)) as gw:
         central.serves_reports = False
-        await until(lambda: len(central.of(link.Batch)) > 3)
+        for session in range(2, 5):
+            await until(lambda: len(central.of(link.Batch)) > 3)
+            central.cut()
+            await until(lambda: central.sessions == session)  # noqa: B023 - awaited here
         assert len(central.of(link.Reported)) == 1
+        # As soon as it wants something, it is answered.
+        central.serves_reports = True
+        await central.want(desired(1, document(A)))
+        await gw.reported("applied", 1)
         assert gw.twin.current.number == 1
 
 
