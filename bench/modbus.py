@@ -28,8 +28,11 @@ from protocols.modbus import ModbusDeviceOptions, ModbusDriver, ModbusPointOptio
 from shared.columns import Columns
 from shared.model import Point
 
-HOST: Final = "127.0.0.1"
 DEVICES: Final = 10
+HOSTS: Final = [f"127.0.0.{nth}" for nth in range(1, DEVICES + 1)]
+"""Each device has an address of its own: units at one address would share a link."""
+
+HOST: Final = HOSTS[0]
 POINTS: Final = 120
 REQUESTS: Final = ((0, 124), (124, 116))
 WIRE_BYTES: Final = len(REQUESTS) * (12 + 9) + 4 * POINTS
@@ -93,8 +96,8 @@ def run(rounds: int, quick: bool) -> StageResult:
 
 async def _measure(port: int, rounds: int, turns: int) -> tuple[Side, Side]:
     async with AsyncExitStack() as stack:
-        ours = Side([await _our_poll(port, stack) for _ in range(DEVICES)])
-        baseline = Side([await _pymodbus_poll(port, stack) for _ in range(DEVICES)])
+        ours = Side([await _our_poll(host, port, stack) for host in HOSTS])
+        baseline = Side([await _pymodbus_poll(host, port, stack) for host in HOSTS])
         for _ in range(rounds):
             for _ in range(turns):
                 await ours.turn()
@@ -111,8 +114,8 @@ async def _repeat(poll: Poll) -> None:
     assert not columns.quality.any(), "the poll gave bad quality"
 
 
-async def _our_poll(port: int, stack: AsyncExitStack) -> Poll:
-    driver = ModbusDriver(ModbusDeviceOptions(host=HOST, port=port, max_registers=124))
+async def _our_poll(host: str, port: int, stack: AsyncExitStack) -> Poll:
+    driver = ModbusDriver(ModbusDeviceOptions(host=host, port=port, max_registers=124))
     plan = driver.plan(
         [
             PointSource(Point(f"p{row}"), ModbusPointOptions(register=2 * row, type="float32"))
@@ -123,8 +126,8 @@ async def _our_poll(port: int, stack: AsyncExitStack) -> Poll:
     return lambda: driver.read(plan)
 
 
-async def _pymodbus_poll(port: int, stack: AsyncExitStack) -> Poll:
-    client = AsyncModbusTcpClient(HOST, port=port)
+async def _pymodbus_poll(host: str, port: int, stack: AsyncExitStack) -> Poll:
+    client = AsyncModbusTcpClient(host, port=port)
     await client.connect()
     stack.callback(client.close)
 
@@ -197,6 +200,8 @@ class _Device(asyncio.Protocol):
 
 async def _serve() -> None:
     server = await asyncio.get_running_loop().create_server(_Device, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+    await asyncio.get_running_loop().create_server(_Device, HOSTS[1:], port)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

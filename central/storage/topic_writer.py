@@ -20,6 +20,7 @@ from central.messaging.records import (
 )
 from central.messaging.registry import RegistryAway, SchemaRefused
 from central.messaging.topic_reader import Taken, TopicReader
+from central.messaging.topics import TopicKind
 from central.storage.database import (
     DatabaseAway,
     DatabaseRefused,
@@ -38,6 +39,8 @@ from shared.clock import MICROSECONDS, Clock, SystemClock
 from shared.model import Kind
 
 MAX_READINGS: Final = 80_000
+MAX_BACKFILLED: Final = 20_000
+"""Readings of one transaction of backlog: while it lasts, the live ones of its gateway wait."""
 READ_BYTES: Final = 1280 * 1024
 """About what one transaction of full batches takes."""
 FULL_BYTES: Final = READ_BYTES // 2
@@ -85,6 +88,8 @@ class TopicWriter:
         self._reader = TopicReader(log, codec, topic)
         self._project = project
         self._topic = topic
+        is_backlog = topic.endswith(f".{TopicKind.BACKFILL}")
+        self._most = MAX_BACKFILLED if is_backlog else MAX_READINGS
         self._metrics = metrics
         self._clock: Clock = SystemClock()
         self._position: Position | None = None
@@ -123,7 +128,7 @@ class TopicWriter:
         for _ in range(PARTS):
             ahead = asyncio.create_task(self._take_more(part))
             try:
-                for portion in _portions(part.taken):
+                for portion in _portions(part.taken, self._most):
                     await self._write(part.log_id, portion)
                 count += len(part.taken)
                 part = await ahead
@@ -227,11 +232,11 @@ class TopicWriter:
             self._metrics.note_outage(self._project)
 
 
-def _portions(taken: Sequence[Taken]) -> Iterator[Sequence[Taken]]:
-    """Cut records into transactions of at most 80,000 readings (one record may have more)."""
+def _portions(taken: Sequence[Taken], most: int) -> Iterator[Sequence[Taken]]:
+    """Cut records into transactions of at most so many readings (one record may have more)."""
     start = count = 0
     for at, item in enumerate(taken):
-        if at > start and count + item.readings > MAX_READINGS:
+        if at > start and count + item.readings > most:
             yield taken[start:at]
             start, count = at, 0
         count += item.readings

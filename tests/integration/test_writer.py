@@ -1,6 +1,7 @@
 """The writer against a real database: exactly once, whatever is repeated, reordered or refused."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 from central.messaging import (
     DeadRecord,
     EventRecord,
+    LogRecord,
     PostgresLog,
     create_topics,
     topic,
 )
 from central.storage import topic_writer
-from central.storage.database import DatabaseRefused, project_transaction
+from central.storage.database import Connection, DatabaseRefused, project_transaction
 from central.storage.positions import Fenced
 from central.storage.settled import (
     Settling,
@@ -22,6 +24,7 @@ from central.storage.settled import (
     lock_settled,
     read_settled,
 )
+from central.storage.settling import Outcome, settle
 from central.storage.writer import run_writers
 from shared.quality import Flag, QualityClass, Reason, bad, quality, uncertain
 from tests.integration.writer_kit import NAN, T0, Rig, Row, become, open_rig, readings
@@ -386,3 +389,24 @@ async def test_a_fault_of_ours_quarantines_nothing_and_leaves_nothing(rig: Rig) 
     await writer.load()
     assert await writer.step(wait_s=0) == 1
     assert (await rig.settled()).delivered == 1
+
+
+async def test_a_backlog_is_written_in_small_transactions(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_writer, "MAX_BACKFILLED", 25)
+    sizes: dict[str, list[int]] = {"backfill": [], "readings": []}
+    for kind, counted in sizes.items():
+        for nth in range(6):
+            rows = [(1, T0 + 1_000 * (10 * nth + at), 1.0, 0) for at in range(10)]
+            await rig.publish(readings(rows, epoch=len(kind), seq=nth), kind)
+
+        async def settling(
+            connection: Connection, records: Sequence[LogRecord], counted: list[int] = counted
+        ) -> Outcome:
+            counted.append(len(records))
+            return await settle(connection, records)
+
+        monkeypatch.setattr(topic_writer, "settle", settling)
+        await rig.write(kind)
+    assert sizes == {"backfill": [2, 2, 2], "readings": [6]}
