@@ -67,8 +67,12 @@ class ModbusDriver:
             now_us = self._clock.now_us()
         observed_at = np.empty(plan.size, np.int64)
         observed_at.fill(now_us)
-        value = plan.decoder.decode(np.frombuffer(sweep.image, np.uint8), sweep.quality)
-        return Columns(plan.series, observed_at, value, sweep.quality)
+        image = np.frombuffer(sweep.image, np.uint8)
+        value = plan.decoder.decode(image, sweep.quality)
+        if not plan.decoder.texts:
+            return Columns(plan.series, observed_at, value, sweep.quality)
+        texts = plan.decoder.read_texts(image, value, sweep.quality)
+        return Columns(plan.series, observed_at, value, sweep.quality, texts)
 
     async def write(
         self, source: PointSource, value: float | str | None, priority: int = 16

@@ -23,6 +23,7 @@ ValueType = Literal[
     "bcd16",
     "bcd32",
 ]
+PointKind = ValueType | Literal["string"]
 Transport = Literal["tcp", "rtu_over_tcp", "rtu"]
 Parity = Literal["none", "even", "odd"]
 Half = Literal["high", "low"]
@@ -127,8 +128,11 @@ class ModbusPointOptions(_Options):
     register_: int = Field(
         alias="register", ge=0, le=65_535, description="Address as sent: counted from 0, no 40001"
     )
-    type: ValueType = Field(
+    type: PointKind = Field(
         "uint16", description="What the registers hold; coils and discrete inputs hold bool"
+    )
+    length: int | None = Field(
+        None, ge=1, le=MAX_REGISTERS, description="For a string: how many registers it takes"
     )
     bit: int | None = Field(
         None, ge=0, le=15, description="For a bool in a register: which bit, 0 is the lowest"
@@ -143,6 +147,13 @@ class ModbusPointOptions(_Options):
         description="The value is what is read times scale, plus offset; not 0",
     )
     offset: float = Field(0.0, allow_inf_nan=False, description="Added after scaling")
+    scale_register: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="A register of the same table that holds the power of ten (-10 to 10) by which "
+        "the value is multiplied, as SunSpec has it",
+    )
     sentinels: Annotated[tuple[int | float, ...], Field(strict=False)] = Field(
         (),
         max_length=8,
@@ -165,6 +176,14 @@ class ModbusPointOptions(_Options):
         return self
 
     @property
+    def number(self) -> ValueType:
+        """Give the type of a point that holds a number, and no text."""
+        if self.type == "string":
+            msg = "a string is no number"
+            raise TypeError(msg)
+        return self.type
+
+    @property
     def is_bit_table(self) -> bool:
         """Tell whether the table holds single bits, not registers."""
         return self.table in {"coil", "discrete"}
@@ -172,6 +191,8 @@ class ModbusPointOptions(_Options):
     @property
     def width(self) -> int:
         """Count the registers (bits in a bit table) that the point takes."""
+        if self.type == "string":
+            return self.length or 1
         return max(1, BITS[self.type] // 16)
 
 
@@ -183,27 +204,50 @@ def link_of(device: ModbusDeviceOptions) -> str:
 
 
 def _misfit(point: ModbusPointOptions) -> str | None:
+    return next(filter(None, (look(point) for look in _LOOKS)), None)
+
+
+def _bit_misfit(point: ModbusPointOptions) -> str | None:
     if point.is_bit_table and point.type != "bool":
         return f"table {point.table} holds type bool only, not {point.type}"
     if (point.bit is not None) != (point.type == "bool" and not point.is_bit_table):
         return "bit belongs to type bool in a register, and is needed there"
-    if (point.byte is not None) != (BITS[point.type] == 8):
+    return None
+
+
+def _size_misfit(point: ModbusPointOptions) -> str | None:
+    if (point.length is not None) != (point.type == "string"):
+        return "length belongs to type string, and is needed there"
+    is_byte = point.type in {"uint8", "int8"}
+    if (point.byte is not None) != is_byte:
         return "byte belongs to uint8 and int8, and is needed there: high or low"
     if point.register_ + point.width > 65_536:
         return f"a {point.type} at register {point.register_} reaches beyond register 65535"
+    return None
+
+
+def _scale_misfit(point: ModbusPointOptions) -> str | None:
     if point.scale == 0:
         return "scale must not be 0"
-    return _sentinel_misfit(point)
+    is_scaled = (point.scale, point.offset, point.scale_register) != (1, 0, None)
+    if is_scaled and point.type == "string":
+        return "a string has no scale, offset or scale_register"
+    if point.scale_register is not None and point.type == "bool":
+        return "a bool has no scale_register"
+    return None
 
 
 def _sentinel_misfit(point: ModbusPointOptions) -> str | None:
     if not point.sentinels or point.type.startswith("float"):
         return None
-    if point.type == "bool":
-        return "a bool has no sentinels"
-    bits = BITS[point.type]
+    if point.type in {"bool", "string"}:
+        return f"a {point.type} has no sentinels"
+    bits = BITS[point.number]
     low = 0 if point.type.startswith(("u", "bcd")) else -(2 ** (bits - 1))
     for sentinel in point.sentinels:
         if not isinstance(sentinel, int) or not low <= sentinel < 2**bits:
             return f"sentinel {sentinel} does not fit type {point.type}"
     return None
+
+
+_LOOKS: Final = (_bit_misfit, _size_misfit, _scale_misfit, _sentinel_misfit)

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from protocols.driver import PointSource
 from protocols.modbus.codec import request_pdu
 from protocols.modbus.options import ModbusDeviceOptions, ModbusPointOptions
-from protocols.modbus.spans import Span, hull, is_bits, limit_of, merge, middle_of, span_of
+from protocols.modbus.spans import (
+    Span,
+    hull,
+    is_bits,
+    limit_of,
+    merge,
+    middle_of,
+    scale_span_of,
+    span_of,
+)
 from protocols.modbus.values import Placed, decoder
 from shared.errors import OptionsWrong
 from shared.quality import Reason, bad
@@ -61,13 +70,16 @@ class Plan:
         self._rows: dict[Span, list[int]] = {}
         for row, option in enumerate(options):
             self._rows.setdefault(span_of(option), []).append(row)
+            scale = scale_span_of(option)
+            if scale is not None:
+                self._rows.setdefault(scale, []).append(row)
         self.blocks = [self._lay_out(spans) for spans in merge(self._rows, device)]
-        self.decoder = decoder(
-            [
-                Placed(row, self._places[span_of(option)], option, option.order or device.order)
-                for row, option in enumerate(options)
-            ]
-        )
+        self.decoder = decoder([self._placed(row, option) for row, option in enumerate(options)])
+
+    def _placed(self, row: int, option: ModbusPointOptions) -> Placed:
+        scale, order = scale_span_of(option), option.order or self._device.order
+        scale_at = None if scale is None else self._places[scale]
+        return Placed(row, self._places[span_of(option)], option, order, scale_at)
 
     def quality(self) -> NDArray[np.uint16]:
         """Give the quality column a read starts from: good, but for the holes."""

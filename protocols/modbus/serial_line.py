@@ -94,8 +94,15 @@ async def open_serial(options: ModbusDeviceOptions, protocol: asyncio.BufferedPr
             exclusive=True,
         )
 
+    opening = asyncio.ensure_future(asyncio.to_thread(opened))
     try:
-        port = await asyncio.to_thread(opened)
+        port = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # The thread opens it all the same, and nobody else could until it is closed again.
+        await asyncio.wait([opening])
+        if opening.exception() is None:
+            opening.result().close()
+        raise
     except (serial.SerialException, OSError, ValueError) as error:
         msg = (
             f"Modbus {options.serial}: cannot open the serial line: {error}; check that it is"

@@ -29,6 +29,12 @@ def span_of(options: ModbusPointOptions) -> Span:
     return Span(options.table, options.register_, options.register_ + options.width)
 
 
+def scale_span_of(options: ModbusPointOptions) -> Span | None:
+    """Tell which register holds a point's power of ten, if one does."""
+    register = options.scale_register
+    return None if register is None else Span(options.table, register, register + 1)
+
+
 def hull(spans: Sequence[Span]) -> Span:
     """Give the one span from the first of sorted spans to the furthest end."""
     return Span(spans[0].table, spans[0].start, max(span.end for span in spans))

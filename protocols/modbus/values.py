@@ -12,7 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.modbus.exponents import Exponents
 from protocols.modbus.options import BITS, Half, ModbusPointOptions, Order, ValueType
+from protocols.modbus.texts import TextPlace, read_texts, text_place
 from shared.quality import Reason, bad
 
 NOT_IMPLEMENTED: Final = bad(Reason.NOT_IMPLEMENTED)
@@ -45,6 +47,8 @@ class Placed:
     at: int
     options: ModbusPointOptions
     order: Order
+    scale_at: int | None = None
+    """Where its register with the power of ten begins in the image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +96,8 @@ class Decoder:
 
     gathers: tuple[Gather, ...]
     scaling: "Scaling | None"
+    exponents: Exponents | None = None
+    texts: tuple[TextPlace, ...] = ()
 
     def decode(self, image: NDArray[np.uint8], quality: NDArray[np.uint16]) -> NDArray[np.float64]:
         """Give the values of all rows, NaN where `quality` is or becomes bad.
@@ -100,9 +106,13 @@ class Decoder:
         sentinel is `NOT_IMPLEMENTED`; NaN, infinity and what scaling overflows `NOT_A_NUMBER`.
         """
         value = np.empty(len(quality), np.float64)
+        for text in self.texts:
+            value[text.row] = 0.0  # none, which is not wrong
         with np.errstate(over="ignore", invalid="ignore"):  # any bytes may come, also such NaNs
             for gather in self.gathers:
                 gather.into(image, value, quality)
+            if self.exponents is not None:
+                self.exponents.apply(image, value, quality)
             if self.scaling is not None:
                 value = self.scaling.apply(value)
         finite = np.isfinite(value)
@@ -111,6 +121,14 @@ class Decoder:
         if np.count_nonzero(quality):
             value[quality != 0] = np.nan
         return value
+
+    def read_texts(
+        self, image: NDArray[np.uint8], value: NDArray[np.float64], quality: NDArray[np.uint16]
+    ) -> dict[int, str]:
+        """Give the texts by row, which have no value; after `decode`."""
+        found = read_texts(self.texts, image, quality)
+        value[[text.row for text in self.texts]] = np.nan
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,13 +157,27 @@ class Scaling:
 def decoder(points: Sequence[Placed]) -> Decoder:
     """Work out once how the points are decoded; their rows are 0 … n-1 in any order."""
     kinds: dict[ValueType, list[Placed]] = {}
+    texts = []
     for point in points:
-        kinds.setdefault(point.options.type, []).append(point)
+        kind = point.options.type
+        if kind == "string":
+            texts.append(text_place(point.row, point.at, point.options.width, point.order))
+        else:
+            kinds.setdefault(kind, []).append(point)
     gathers = [
         _bits(several) if kind == "bool" else _numbers(kind, several)
         for kind, several in kinds.items()
     ]
-    return Decoder(tuple(gathers), _scaling(points))
+    exponents = Exponents.of(
+        [_scale_place(point) for point in points if point.scale_at is not None]
+    )
+    return Decoder(tuple(gathers), _scaling(points), exponents, tuple(texts))
+
+
+def _scale_place(point: Placed) -> tuple[int, int, int]:
+    high, low = byte_places("int16", point.order)
+    at = point.scale_at or 0
+    return point.row, at + high, at + low
 
 
 def byte_places(kind: ValueType, order: Order) -> list[int]:
@@ -171,9 +203,12 @@ def _numbers(kind: ValueType, points: list[Placed]) -> Gather:
 
 
 def _places(point: Placed) -> list[int]:
-    if BITS[point.options.type] == 8:
+    kind = point.options.type
+    if kind == "string":
+        return []
+    if BITS[kind] == 8:
         return [byte_in_register(point.options.byte, point.order)]
-    return byte_places(point.options.type, point.order)
+    return byte_places(kind, point.order)
 
 
 def _from_digits(raw: NDArray[Any]) -> NDArray[np.float64]:

@@ -45,13 +45,17 @@ def write_pdu(point: ModbusPointOptions, order: Order, value: float) -> bytes:
     if point.table in {"discrete", "input"}:
         msg = f"the table {point.table} cannot be written; Modbus writes coil and holding"
         raise OptionsWrong(msg)
+    if point.type == "string" or point.scale_register is not None:
+        what = "a string" if point.type == "string" else "a value whose scale the device tells"
+        msg = f"{what} is not written; configure a number with a scale of its own"
+        raise OptionsWrong(msg)
     if not math.isfinite(value):
         msg = f"{value} is no number that can be written"
         raise OptionsWrong(msg)
     if point.type == "bool":
         return _bit(point, order, value)
     data = _bytes(point, _raw(point, value))
-    if BITS[point.type] == 8:
+    if BITS[point.number] == 8:
         at = byte_in_register(point.byte, order)
         return _masked(point.register_, at, 0xFF, data[0])
     return _registers(point.register_, _laid_out(point, order, data))
@@ -110,7 +114,7 @@ def _bytes(point: ModbusPointOptions, raw: Fraction) -> bytes:
         return _packed(point, float(raw))
     whole = round(raw)
     if point.type.startswith("bcd"):
-        digits = BITS[point.type] // 4
+        digits = BITS[point.number] // 4
         if not 0 <= whole < 10**digits:
             raise _does_not_fit(point, whole)
         return _not_a_sentinel(point, bytes.fromhex(f"{whole:0{digits}d}"))
@@ -119,19 +123,19 @@ def _bytes(point: ModbusPointOptions, raw: Fraction) -> bytes:
 
 def _packed(point: ModbusPointOptions, raw: float) -> bytes:
     try:
-        return _not_a_sentinel(point, struct.pack(f">{NUMBER_FORMATS[point.type]}", raw))
+        return _not_a_sentinel(point, struct.pack(f">{NUMBER_FORMATS[point.number]}", raw))
     except (struct.error, OverflowError) as error:
         raise _does_not_fit(point, raw) from error
 
 
 def _not_a_sentinel(point: ModbusPointOptions, data: bytes) -> bytes:
     """Refuse what would read as 'not implemented'."""
-    kind = NUMBER_FORMATS[point.type]
+    kind = NUMBER_FORMATS[point.number]
     for sentinel in point.sentinels:
         if kind in "fd":
             meant = struct.pack(f">{kind}", sentinel)
         else:
-            meant = (int(sentinel) % (1 << BITS[point.type])).to_bytes(len(data), "big")
+            meant = (int(sentinel) % (1 << BITS[point.number])).to_bytes(len(data), "big")
         if data == meant:
             msg = f"{data.hex()} is what the device says for 'not implemented'"
             raise OptionsWrong(msg)
@@ -140,7 +144,7 @@ def _not_a_sentinel(point: ModbusPointOptions, data: bytes) -> bytes:
 
 def _laid_out(point: ModbusPointOptions, order: Order, data: bytes) -> bytes:
     laid = bytearray(len(data))
-    for byte, place in zip(data, byte_places(point.type, order), strict=True):
+    for byte, place in zip(data, byte_places(point.number, order), strict=True):
         laid[place] = byte
     return bytes(laid)
 
