@@ -20,6 +20,7 @@ from edge.answers import Answer, Silence
 from edge.gate import Gate
 from edge.holes import GapReason
 from edge.intake import Intake
+from edge.live import LiveValues
 from edge.report import Shaper
 from edge.settings import Device
 from protocols.driver import Driver, Subscribing
@@ -72,6 +73,7 @@ class DeviceTask:
     rng: random.Random = field(default_factory=random.Random)
     gate: Gate = field(default_factory=Gate)
     """Whoever brings something by its series passes here: `series` changes while it is closed."""
+    live: LiveValues = field(default_factory=LiveValues)
     state: DeviceState = DeviceState.CONNECTING
     problem: str = ""
     errors: int = 0
@@ -177,6 +179,7 @@ class DeviceTask:
                 await self.intake.answer(replace(answer, columns=self._named(answer.columns)))
                 return
             now_us = self.clock.now_us()
+            self.live.take(self.device, answer.columns)
             # Rollups tell of every reading, also of those that are not worth to be reported.
             rollups = self.aggregator.take(answer.columns, now_us)
             shaped = self.shaper.shape(answer.columns, now_us)
@@ -278,6 +281,7 @@ class Collector:
         self._intake = intake
         self._clock = clock
         self._gate = Gate()
+        self.live = LiveValues()
         self._group: asyncio.TaskGroup | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks = self._numbered(devices, {})
@@ -337,6 +341,7 @@ class Collector:
             self._start(again.values())
             raise ChangeFailed(str(error) or "the outbox takes no more; try again") from error
         new = [task for name, task in self._tasks.items() if name not in kept]
+        self.live.keep(self._tasks)
         self._start(new)
         return [task.device.name for task in new]
 
@@ -371,7 +376,7 @@ class Collector:
 
     def _task(self, device: Device) -> DeviceTask:
         none = np.empty(0, np.int32)
-        return DeviceTask(device, none, self._intake, self._clock, self._rng, self._gate)
+        return DeviceTask(device, none, self._intake, self._clock, self._rng, self._gate, self.live)
 
     def _start(self, tasks: Iterable[DeviceTask]) -> None:
         if self._group is None:
