@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -135,12 +136,16 @@ def template_lines() -> Iterator[str]:
     """Say each template in a line: its name, what it is, and what must be set for it."""
     for name, kind in templates.built_in().items():
         fields = registry.find(kind.driver).device_options.model_fields
-        needed = [
-            key for key, one in fields.items() if one.is_required() and key not in kind.options
-        ]
+        needed = [key for key, one in fields.items() if _is_needed(one) and key not in kind.options]
         needed += [key for key, one in kind.parameters.items() if not one.default]
         wanted = " ".join(f"--set {key}=…" for key in needed)
         yield f"{name:<28} {kind.kind:<14} {kind.title:<44} {wanted}".rstrip()
+
+
+def _is_needed(field: FieldInfo) -> bool:
+    """Tell whether a device is not to be had without this option, as a rule."""
+    more = field.json_schema_extra
+    return field.is_required() or (isinstance(more, dict) and bool(more.get("usually_set")))
 
 
 def systemd_unit(config: GatewayConfig, path: Path) -> str:

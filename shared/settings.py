@@ -85,7 +85,8 @@ def _line_in(node: Any, part: str | int) -> int | None:
     if isinstance(node, CommentedMap) and part in node:
         return int(node.lc.key(part)[0]) + 1
     if isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
-        return int(node.lc.item(part)[0]) + 1
+        # A list that is made of tagged maps has no lines of its own.
+        return None if node.lc.data is None else int(node.lc.item(part)[0]) + 1
     return None
 
 

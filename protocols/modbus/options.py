@@ -55,10 +55,14 @@ class _Options(BaseModel):
 
 
 class ModbusDeviceOptions(_Options):
-    """One unit, behind a TCP connection or on a serial line."""
+    """One Modbus unit, behind a TCP connection or on a serial line."""
 
     host: str | None = Field(
-        None, min_length=1, max_length=253, description="Host name or IP address, for TCP"
+        None,
+        min_length=1,
+        max_length=253,
+        description="Host name or IP address, for TCP",
+        json_schema_extra={"usually_set": True},
     )
     port: int = Field(502, ge=1, le=65_535, description="TCP port")
     unit: int = Field(1, ge=0, le=255, description="Unit id (slave address) of the device")

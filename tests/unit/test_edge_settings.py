@@ -174,3 +174,10 @@ devices:
     assert (low.deadband, low.max_silence_s) == (0.5, 600)
     assert (own.on_change, own.deadband) == (True, 0)
     assert plain.is_plain
+
+
+def test_a_tagged_list_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text("central: l\ndevices:\n !devices:\n  - none:\n  -  name: m\nn: m\n", "utf-8")
+    with pytest.raises(SettingsError, match="devices"):
+        load(path)
