@@ -23,7 +23,8 @@ ValueType = Literal[
     "bcd16",
     "bcd32",
 ]
-PointKind = ValueType | Literal["string"]
+PointKind = Literal[ValueType, "string"]
+"""One list of names, and no union of two: a wrong one is then one problem at one place."""
 Transport = Literal["tcp", "rtu_over_tcp", "rtu"]
 Parity = Literal["none", "even", "odd"]
 Half = Literal["high", "low"]
