@@ -185,7 +185,9 @@ class DriverType:
 
     `address` tells what must not be configured twice: two devices of one driver with the same
     address are one device. `discover` and `discover_options` come together. `releases` says whether
-    writing None gives a point back to the device.
+    writing None gives a point back to the device. `aside` changes device options to those of a
+    second connection beside the running one, for a look or a test, that does not disturb it
+    (MQTT: another client id, no kept session); None where the options will do as they are.
     """
 
     name: str
@@ -199,3 +201,4 @@ class DriverType:
     discover: Discover | None = None
     discover_options: type[BaseModel] | None = None
     releases: bool = False
+    aside: Callable[[Any], Any] | None = None
