@@ -16,7 +16,7 @@ native := $(run) -m deploy.central.native
 stack := --profile $(PROFILE:local=dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset up stack stack-down stack-reset stack-status test check fix bench chaos fuzz lock clean
+.PHONY: help demo demo-reset up stack stack-down stack-reset stack-status test peers check fix bench chaos fuzz lock clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -44,6 +44,9 @@ stack-status: .venv/dev  ## Show what of the stack runs
 
 test: .venv/dev  ## Run all tests, with real servers; ARGS="-k name" chooses some
 	$(run) -m pytest $(ARGS)
+
+peers: .venv/dev  ## Run the tests against further servers of others, installed on first use; ARGS="-k name"
+	$(run) -m pytest -m peers $(ARGS)
 
 check: .venv/dev  ## Look at the code without running it: format, lint, types, imports
 	.venv/bin/ruff format --check .
