@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from protocols.driver import DriverType, PointSource
-from protocols.modbus import identity
+from protocols.driver import DriverType, Node, Page, PointSource
+from protocols.modbus import identity, sunspec
 from protocols.modbus.bus import Bus, Line
 from protocols.modbus.options import ModbusDeviceOptions, ModbusPointOptions
 from protocols.modbus.plan import Plan, options_of
@@ -16,7 +17,8 @@ from protocols.modbus.sweep import Sweep
 from protocols.modbus.writing import check_written, write_pdu
 from shared.clock import Clock, SystemClock
 from shared.columns import Columns
-from shared.errors import LinkLost, OptionsWrong
+from shared.errors import LinkLost, OptionsWrong, Refused
+from shared.model import Point
 
 
 class ModbusDriver:
@@ -113,10 +115,40 @@ class ModbusDriver:
         for _ in range(identity.MAX_ANSWERS):
             if following is None:
                 break
-            (answer,) = await self._open().ask([identity.request_pdu(level, following)])
+            answer = await self._asked(identity.request_pdu(level, following))
             told, following = identity.read_answer(answer)
             objects |= told
         return objects
+
+    async def browse(self, parent: str = "", cursor: str = "", limit: int = 200) -> Page:
+        """List the SunSpec models of the device, or the points of one with what they hold now.
+
+        Raises `Refused` where the device shows none.
+        """
+        blocks = await sunspec.blocks_of(self._asked)
+        if not blocks:
+            msg = (
+                f"{_unit(self._options)} shows no SunSpec models, and Modbus has no other way to"
+                " say what a device has: use a template, or the manual"
+            )
+            raise Refused(msg)
+        if not parent:
+            return sunspec.models_page(blocks, cursor, limit)
+        block = sunspec.block_at(blocks, parent)
+        most = self._options.max_registers
+        registers = await sunspec.registers_of(self._asked, block, most)
+        page = sunspec.points_page(blocks, block, registers, cursor, limit)
+        return Page(await self._with_values(page.nodes), page.cursor)
+
+    async def _with_values(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        readable = [node for node in nodes if node.source is not None]
+        columns = await self.read(self.plan([_source(node) for node in readable]))
+        values = {node.id: _shown(columns, row) for row, node in enumerate(readable)}
+        return tuple(replace(node, value=values.get(node.id, "")) for node in nodes)
+
+    async def _asked(self, pdu: bytes) -> bytes:
+        (answer,) = await self._open().ask([pdu])
+        return answer
 
     def _open(self) -> Line:
         if self._line is None:
@@ -132,6 +164,17 @@ class ModbusDriver:
 
 def _unit(options: ModbusDeviceOptions) -> str:
     return f"{options.address} unit {options.unit}"
+
+
+def _source(node: Node) -> PointSource:
+    point = Point(node.key, node.unit, node.type)
+    return PointSource(point, ModbusPointOptions.model_validate(node.source))
+
+
+def _shown(columns: Columns, row: int) -> str:
+    if columns.quality[row]:
+        return ""
+    return columns.texts.get(row) or f"{columns.value[row]:.15g}"
 
 
 def driver_type() -> DriverType:
