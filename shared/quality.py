@@ -43,6 +43,7 @@ class Reason(IntEnum):
     OTHER = 16
     REFUSED = 17
     OPTIONS_WRONG = 18
+    MESSAGES_LOST = 19
 
 
 class Flag(IntFlag):

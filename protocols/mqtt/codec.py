@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from protocols.mqtt.options import TimeUnit
+from protocols.mqtt.binary import bytes_in, number_in
+from protocols.mqtt.options import Binary, TimeUnit
 from protocols.mqtt.path import Missing, Step, follow
+from protocols.mqtt.scalar import Scale, fitted
 from shared.clock import from_datetime
 from shared.columns import Columns
 from shared.model import PointType
 from shared.quality import GOOD, Flag, Reason, bad, uncertain
 
-_TRUE: Final = frozenset({"true", "on", "yes", "1"})
-_FALSE: Final = frozenset({"false", "off", "no", "0"})
 _MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _TIME_LIMIT_US: Final = 2**62  # fits the time column; the collector knows what is plausible
 
@@ -32,6 +32,8 @@ class Feed:
     steps: tuple[Step, ...]
     time_steps: tuple[Step, ...] | None = None
     time_unit: TimeUnit = "ms"
+    binary: Binary | None = None
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,40 @@ class Rows:
         self.value.append(value)
         self.quality.append(quality)
 
+    def tell(
+        self,
+        series: int,
+        told: tuple[float | str, Reason],
+        arrival: Arrival,
+        at_us: int | None,
+        *,
+        adjusts: bool = False,
+    ) -> None:
+        """Append what a message tells, at its own time or that of its arrival.
+
+        `adjusts`: the message should have told a time, so its absence is flagged.
+        """
+        value, reason = told
+        self.untimed += at_us is None
+        flags = Flag.TIME_ADJUSTED if adjusts and at_us is None else 0
+        if reason is not Reason.NONE:
+            quality = bad(reason, flags)
+        elif arrival.is_retained and at_us is None:
+            quality = uncertain(Reason.STALE, flags)
+        else:
+            quality = GOOD | flags
+        self.add(series, arrival.at_us if at_us is None else at_us, value, quality)
+
+    def extend(self, others: "Rows") -> None:
+        """Append readings that were gathered apart."""
+        start = len(self.series)
+        self.texts |= {start + row: text for row, text in others.texts.items()}
+        self.series += others.series
+        self.observed_at += others.observed_at
+        self.value += others.value
+        self.quality += others.quality
+        self.untimed += others.untimed
+
     def columns(self) -> Columns:
         """Give the rows as columns."""
         return Columns.of(self.series, self.observed_at, self.value, self.quality, self.texts)
@@ -76,20 +112,39 @@ def decode(feeds: Sequence[Feed], payload: bytes, arrival: Arrival, rows: Rows) 
     that is null is bad with `NOT_YET_REPORTED`. A retained message without a time of its own is
     uncertain with `STALE`: nobody knows how old it is.
     """
-    document = _document(payload) if any(feed.steps for feed in feeds) else Missing.MISFIT
+    document = document_in(payload) if any(feed.steps for feed in feeds) else Missing.MISFIT
+    decode_document(feeds, payload, document, arrival, rows)
+
+
+def decode_document(
+    feeds: Sequence[Feed], payload: bytes, document: Any, arrival: Arrival, rows: Rows
+) -> None:
+    """Append what a message says, whose JSON was read already."""
     for feed in feeds:
-        found = follow(document, feed.steps) if feed.steps else _plain(payload)
+        found = follow(document, feed.steps) if feed.steps else payload
         if found is Missing.ABSENT and isinstance(document, dict):
             continue
-        value, reason = _scalar(found, feed.type)
+        value, reason = _value(found, feed)
         at_us = None if feed.time_steps is None else _time(document, feed)
-        rows.untimed += at_us is None
-        rows.add(
-            feed.series,
-            arrival.at_us if at_us is None else at_us,
-            value,
-            _quality(reason, feed, arrival, has_time=at_us is not None),
-        )
+        rows.tell(feed.series, (value, reason), arrival, at_us, adjusts=feed.time_steps is not None)
+
+
+def _value(found: Any, feed: Feed) -> tuple[float | str, Reason]:
+    if feed.binary is not None:
+        found = _number(found, feed.binary)
+    elif isinstance(found, bytes):
+        found = plain(found)
+    return fitted(found, feed.type, feed.scale)
+
+
+def _number(found: Any, binary: Binary) -> Any:
+    if binary.encoding != "raw":
+        text = plain(found) if isinstance(found, bytes) else found
+        if text is None:
+            return None
+        found = bytes_in(text, binary)
+    number = number_in(found, binary) if isinstance(found, bytes) else None
+    return Missing.MISFIT if number is None else number
 
 
 def refuse(feeds: Sequence[Feed], arrival: Arrival, reason: Reason, rows: Rows) -> None:
@@ -99,68 +154,21 @@ def refuse(feeds: Sequence[Feed], arrival: Arrival, reason: Reason, rows: Rows) 
         rows.add(feed.series, arrival.at_us, math.nan, bad(reason))
 
 
-def _quality(reason: Reason, feed: Feed, arrival: Arrival, *, has_time: bool) -> int:
-    is_time_lost = feed.time_steps is not None and not has_time
-    flags = Flag.TIME_ADJUSTED if is_time_lost else 0
-    if reason is not Reason.NONE:
-        return bad(reason, flags)
-    if arrival.is_retained and not has_time:
-        return uncertain(Reason.STALE, flags)
-    return GOOD | flags
-
-
-def _document(payload: bytes) -> Any:
+def document_in(payload: bytes) -> Any:
+    """Read a payload as JSON; `Missing.MISFIT` if it is none."""
     try:
         return json.loads(payload)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         return Missing.MISFIT
 
 
-def _plain(payload: bytes) -> Any:
+def plain(payload: bytes) -> Any:
+    """Read a payload as text, None where it says nothing; `Missing.MISFIT` if it is none."""
     try:
         text = payload.decode()
     except UnicodeDecodeError:
         return Missing.MISFIT
     return None if text in {"", "null"} else text
-
-
-def _scalar(found: Any, kind: PointType) -> tuple[float | str, Reason]:
-    if found is None:
-        return math.nan, Reason.NOT_YET_REPORTED
-    value: float | str | None = None
-    if kind is PointType.TEXT:
-        value = _as_text(found)
-    elif isinstance(found, str):
-        value = _from_word(found.strip(), kind)
-    elif isinstance(found, bool | int | float):
-        value = _as_number(found, kind)
-    return (math.nan, Reason.BAD_PAYLOAD) if value is None else (value, Reason.NONE)
-
-
-def _as_text(found: Any) -> str | None:
-    if isinstance(found, str):
-        return found
-    return json.dumps(found) if isinstance(found, bool | int | float) else None
-
-
-def _as_number(found: float, kind: PointType) -> float | None:
-    try:
-        number = float(found)
-    except OverflowError:  # an integer beyond any float
-        return None
-    return None if kind is PointType.BOOLEAN and number not in {0.0, 1.0} else number
-
-
-def _from_word(word: str, kind: PointType) -> float | None:
-    if kind is PointType.BOOLEAN:
-        lowered = word.lower()
-        return 1.0 if lowered in _TRUE else 0.0 if lowered in _FALSE else None
-    if "_" in word:  # Python reads 1_000, no device writes it
-        return None
-    try:
-        return float(word)
-    except ValueError:
-        return None
 
 
 def _time(document: Any, feed: Feed) -> int | None:

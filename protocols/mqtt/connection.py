@@ -4,12 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
-from protocols.mqtt.options import MqttDevice
-from protocols.mqtt.wire import Listener, Received, Wire
+from protocols.mqtt.broker import MqttBroker
+from protocols.mqtt.shapes import Publication
+from protocols.mqtt.wire import Listener, Received, Session, VersionRefused, Wire
 from shared.clock import Clock
-from shared.errors import LinkLost
+from shared.errors import LinkLost, OptionsWrong, Refused
 
 _TOPICS_A_REQUEST: Final = 200
 
@@ -25,24 +26,46 @@ class Message:
 class Connection:
     """Receives and acknowledges; stops reading the network while the window is full."""
 
-    def __init__(self, options: MqttDevice, version: str, clock: Clock) -> None:
-        self._options = options
+    def __init__(self, broker: MqttBroker, session: Session, version: str, clock: Clock) -> None:
+        self.version = version
+        self._timeout_s = broker.timeout_s
+        self._window = session.max_in_flight
         self._clock = clock
-        self._wire = Wire(
-            options,
-            version,
-            Listener(self._on_message, self._on_subscribed, self._lose, self._on_tick),
+        listener = Listener(
+            self._on_message, self._on_subscribed, self._on_published, self._lose, self._on_tick
         )
-        self._inbox: deque[Message] = deque(maxlen=options.max_in_flight)  # see _regulate
+        self._wire = Wire(broker, session, version, listener)
+        self._inbox: deque[Message] = deque(maxlen=self._window)  # see _regulate
         self._unacknowledged: set[int] = set()
         self._changed = asyncio.Event()
         self._lost: LinkLost | None = None
         self._asked: dict[int, tuple[float, Sequence[str]]] = {}
         self._refused: set[str] = set()
+        self._publishing: dict[int, asyncio.Future[str]] = {}
+        self._turns = asyncio.Semaphore(0)
+
+    @classmethod
+    async def opened(cls, broker: MqttBroker, session: Session, clock: Clock) -> Self:
+        """Connect; raises `LinkLost`, `Refused` or `OptionsWrong`.
+
+        Version 5 falls back to 3.1.1 once, also where a broker says nothing to it.
+        """
+        if broker.version == "5":
+            connection = cls(broker, session, "5", clock)
+            try:
+                await connection.open()
+            except VersionRefused:
+                pass  # tried anew below
+            else:
+                return connection
+        connection = cls(broker, session, "3.1.1", clock)
+        await connection.open()
+        return connection
 
     async def open(self) -> None:
         """Connect and log in within the timeout; raises `LinkLost` or `Refused`."""
         await self._wire.connect()
+        self._turns = asyncio.Semaphore(self._wire.receive_maximum)
 
     async def close(self) -> None:
         """Send what is still to be said, disconnect, close; never raises for a lost link."""
@@ -80,14 +103,52 @@ class Connection:
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Ask for topics; raises `LinkLost`. The answers are awaited while messages flow."""
-        deadline_s = self._clock.monotonic_s() + self._options.timeout_s
+        deadline_s = self._clock.monotonic_s() + self._timeout_s
         for start in range(0, len(topics), _TOPICS_A_REQUEST):
             part = topics[start : start + _TOPICS_A_REQUEST]
             self._asked[self._wire.subscribe(part)] = deadline_s, part
 
-    def unsubscribe(self, topic: str) -> None:
-        """Ask for no more messages of a topic."""
-        self._wire.unsubscribe(topic)
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Ask for no more messages of topics; the answers are not awaited."""
+        for start in range(0, len(topics), _TOPICS_A_REQUEST):
+            self._wire.unsubscribe(topics[start : start + _TOPICS_A_REQUEST])
+
+    async def publish(self, message: Publication) -> None:
+        """Publish with QoS 1 and wait for the acknowledgement, within the timeout.
+
+        No more wait at once than the broker takes (Receive Maximum): what is beyond waits its turn
+        here. Raises `Refused` if the broker says no (version 5 alone can), `LinkLost` if nobody can
+        say whether it has the message.
+        """
+        self.raise_if_lost()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._turns.acquire()
+                reason = await self._sent(message)
+        except TimeoutError as error:
+            limit_s = self._timeout_s
+            msg = f"{self._wire.where}: {message.topic} was not acknowledged within {limit_s:g} s"
+            raise LinkLost(msg) from error
+        if reason:
+            msg = f"{self._wire.where}: the broker refuses {message.topic}: {reason}"
+            raise Refused(msg)
+
+    def tell(self, message: Publication) -> None:
+        """Publish with QoS 0, for what is said again if nobody heard it; raises `LinkLost`."""
+        self.raise_if_lost()
+        self._wire.publish(message, 0)
+
+    async def _sent(self, message: Publication) -> str:
+        self.raise_if_lost()
+        try:
+            packet_id = self._wire.publish(message)
+        except ValueError as error:
+            self._turns.release()
+            msg = f"{message.topic!r} cannot be published: {error}"
+            raise OptionsWrong(msg) from error
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._publishing[packet_id] = answer
+        return await answer
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
         """Acknowledge messages; quick, never raises, nothing happens if the link is gone."""
@@ -104,7 +165,7 @@ class Connection:
 
     def _regulate(self) -> None:
         held = len(self._unacknowledged) + len(self._inbox)
-        self._wire.set_reading(held < self._options.max_in_flight)
+        self._wire.set_reading(held < self._window)
 
     def _on_message(self, received: Received) -> None:
         self._inbox.append(Message(received, self._clock.now_us()))
@@ -116,16 +177,27 @@ class Connection:
         self._refused |= {topic for topic, good in zip(topics, granted, strict=False) if not good}
         self._changed.set()
 
+    def _on_published(self, packet_id: int, reason: str) -> None:
+        # The broker has room again only now, whether or not somebody still waits.
+        self._turns.release()
+        answer = self._publishing.pop(packet_id, None)
+        if answer is not None and not answer.done():
+            answer.set_result(reason)
+
     def _on_tick(self) -> None:
         # A full window holds the answer up behind messages: then it is not late.
         now_s = self._clock.monotonic_s()
         deadlines = [deadline_s for deadline_s, _ in self._asked.values()]
         if self._wire.is_reading and any(now_s > deadline_s for deadline_s in deadlines):
-            limit_s = self._options.timeout_s
+            limit_s = self._timeout_s
             msg = f"{self._wire.where}: no answer to a subscription within {limit_s:g} s"
             self._lose(LinkLost(msg))
 
     def _lose(self, error: LinkLost) -> None:
         if self._lost is None:
             self._lost = error
+        for answer in self._publishing.values():
+            if not answer.done():
+                answer.set_exception(error)
+        self._publishing.clear()
         self._changed.set()

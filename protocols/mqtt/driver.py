@@ -1,49 +1,32 @@
 """The MQTT driver: a persistent session whose messages are acknowledged when they are committed."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from protocols.driver import Delivery, DriverType, PointSource
-from protocols.mqtt.codec import Arrival, Feed, Rows, decode, refuse
-from protocols.mqtt.connection import Connection, Message
+from protocols.driver import Delivery, DriverType, Page, PointSource
+from protocols.mqtt import tls
+from protocols.mqtt.browsing import Browsing, Heard, listen
+from protocols.mqtt.connection import Connection
+from protocols.mqtt.deliveries import Deliveries
 from protocols.mqtt.options import MAX_IN_FLIGHT, MqttDevice, MqttPoint
-from protocols.mqtt.path import parse
-from protocols.mqtt.window import Repeats, Verdict, Window, digest_of, token_of
-from protocols.mqtt.wire import Received, VersionRefused
+from protocols.mqtt.plan import Plan
+from protocols.mqtt.shaped import shape_of
+from protocols.mqtt.shapes import Place, Shape
+from protocols.mqtt.window import Repeats, Window
+from protocols.mqtt.wire import Session
+from protocols.mqtt.writing import meant_by, message_for
 from shared.clock import Clock, SystemClock
 from shared.columns import Columns
-from shared.errors import LinkLost
-from shared.quality import Reason, bad
+from shared.errors import LinkLost, OptionsWrong, Refused
 
 TOKENS_KEPT: Final = 20 * MAX_IN_FLIGHT
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """Which points each topic feeds, and the last reading of each point."""
-
-    feeds: dict[str, list[Feed]]
-    observed_at: NDArray[np.int64]
-    value: NDArray[np.float64]
-    quality: NDArray[np.uint16]
-    texts: dict[int, str]
-
-    def keep(self, columns: Columns) -> None:
-        """Keep each point's last reading."""
-        for series in columns.series.tolist() if self.texts else ():
-            self.texts.pop(series, None)
-        self.observed_at[columns.series] = columns.observed_at
-        self.value[columns.series] = columns.value
-        self.quality[columns.series] = columns.quality
-        for row, text in columns.texts.items():
-            self.texts[int(columns.series[row])] = text
+_ASIDE_LENGTH: Final = 180
+_VERSION_TOPIC: Final = "$SYS/broker/version"
+_IDENTIFY_S: Final = 2.0
 
 
 class MqttDriver:
@@ -61,21 +44,18 @@ class MqttDriver:
     """
 
     def __init__(self, options: MqttDevice, clock: Clock | None = None) -> None:
+        """Keep the options; nothing is opened before `async with`."""
         self._options = options
         self._clock = clock or SystemClock()
         self._connection: Connection | None = None
         self._window = Window()
         self._repeats = Repeats(TOKENS_KEPT)
+        self._shape: Shape | None = None
+        self._browsing = Browsing(options)
 
     async def __aenter__(self) -> Self:
-        """Connect; raises `LinkLost` or `Refused`. Version 5 falls back to 3.1.1 once."""
-        if self._options.version == "5":
-            try:
-                self._connection = await self._open("5")
-            except VersionRefused:
-                self._connection = await self._open("3.1.1")
-        else:
-            self._connection = await self._open("3.1.1")
+        """Connect; raises `LinkLost`, `Refused` or `OptionsWrong`."""
+        self._connection = await _opened(self._options, self._clock)
         return self
 
     async def __aexit__(
@@ -90,23 +70,8 @@ class MqttDriver:
             await connection.close()
 
     def plan(self, points: Sequence[PointSource]) -> Plan:
-        """Sort the points by topic."""
-        feeds: dict[str, list[Feed]] = {}
-        for series, source in enumerate(points):
-            options = MqttPoint.model_validate(source.options)
-            time_steps = None if options.time_path is None else parse(options.time_path)
-            feed = Feed(
-                series, source.point.type, parse(options.path), time_steps, options.time_unit
-            )
-            feeds.setdefault(options.topic, []).append(feed)
-        count = len(points)
-        return Plan(
-            feeds,
-            np.zeros(count, np.int64),
-            np.full(count, np.nan),
-            np.full(count, bad(Reason.NOT_YET_REPORTED), np.uint16),
-            {},
-        )
+        """Sort the points by topic; raises `OptionsWrong`."""
+        return Plan(points, self._options)
 
     async def read(self, plan: Plan) -> Columns:
         """Give the last reading of every point; MQTT cannot ask for one.
@@ -114,9 +79,7 @@ class MqttDriver:
         A point that no message of this subscription told is bad with `NOT_YET_REPORTED`.
         """
         self._connected().raise_if_lost()
-        at = np.where(plan.observed_at > 0, plan.observed_at, self._clock.now_us())
-        series = np.arange(len(plan.value), dtype=np.int32)
-        return Columns(series, at, plan.value.copy(), plan.quality.copy(), dict(plan.texts))
+        return plan.latest.columns(self._clock.now_us())
 
     async def subscribe(self, plan: Plan, known: Sequence[bytes]) -> AsyncIterator[Delivery]:
         """Yield the messages that came, several in one delivery, until the link is lost.
@@ -126,106 +89,125 @@ class MqttDriver:
         at once.
         """
         connection = self._connected()
-        if connection.is_session_present:  # a new session has nothing to deliver again
-            self._window.remember(known)
-        self._repeats.remember(known)
-        connection.subscribe(list(plan.feeds))
+        deliveries = Deliveries(connection, plan, self._clock, self._window, self._repeats)
+        deliveries.remember(known)
+        self._shape = plan.shaped.shape if plan.shaped is not None else None
+        connection.subscribe(plan.filters)
         while True:
-            messages = await connection.receive()
-            delivery = self._delivery(connection, plan, messages)
+            for message in self._shape.answers() if self._shape is not None else ():
+                connection.tell(message)
+            delivery = deliveries.of(await connection.receive())
             if delivery is not None:
-                plan.keep(delivery.columns)
+                plan.latest.keep(delivery.columns)
                 yield delivery
 
-    async def _open(self, version: str) -> Connection:
-        connection = Connection(self._options, version, self._clock)
-        await connection.open()
-        return connection
+    async def write(
+        self, source: PointSource, value: float | str | None, priority: int = 16
+    ) -> None:
+        """Publish a value to the command topic of a point, with QoS 1.
+
+        Returns when the broker has it: whether the device obeys, its next message tells. MQTT has
+        no priorities, and nothing is given back.
+        """
+        if value is None:
+            msg = f"{source.point.key}: MQTT gives nothing back; write a value"
+            raise OptionsWrong(msg)
+        options = MqttPoint.model_validate(source.options)
+        if options.device:
+            place = Place(options.device, options.property)
+            shape = self._shape or shape_of(self._options)
+            message = shape.command(place, meant_by(source, options, value))
+        else:
+            message = message_for(source, value)
+        await self._connected().publish(message)
+
+    async def browse(self, parent: str = "", cursor: str = "", limit: int = 200) -> Page:
+        """Listen for a while, and list the topics that were heard, or the values in one.
+
+        Over a connection of its own where this one has a kept session: looking takes no message
+        away from it.
+        """
+        async with self._aside() as connection:
+            return await self._browsing.page(connection, parent, cursor, limit)
+
+    async def reach(self) -> str:
+        """See whether somebody listens at the address; with TLS, which certificate is shown."""
+        options = self._options
+        if options.tls:
+            shown = await tls.shown_fingerprint(options)
+            return f"{options.address}, certificate SHA-256 {shown}"
+        try:
+            async with asyncio.timeout(options.timeout_s):
+                _, writer = await asyncio.open_connection(options.host, options.port)
+        except TimeoutError as error:
+            msg = f"{options.address}: no answer within {options.timeout_s:g} s; look at host, port"
+            raise LinkLost(msg) from error
+        except OSError as error:
+            msg = f"{options.address}: {error.strerror or error}; look at host, port and the broker"
+            raise LinkLost(msg) from error
+        writer.transport.abort()
+        return options.address
+
+    async def identify(self) -> Mapping[str, str]:
+        """Ask the broker for its version, where it tells ($SYS)."""
+        async with self._aside() as connection:
+            heard = Heard()
+            limit_s = min(_IDENTIFY_S, self._options.timeout_s)
+            with suppress(Refused):
+                await listen(connection, [_VERSION_TOPIC], limit_s, heard.only)
+        told = heard.payloads.get(_VERSION_TOPIC)
+        return {} if told is None else {"version": told[:200].decode(errors="replace")}
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            msg = f"{self._options.host}:{self._options.port}: not connected"
+            msg = f"{self._options.address}: not connected"
             raise LinkLost(msg)
         return self._connection
 
-    def _delivery(
-        self, connection: Connection, plan: Plan, messages: Sequence[Message]
-    ) -> Delivery | None:
-        rows = Rows()
-        for topic in connection.refused_topics():
-            denied = Arrival(self._clock.now_us())
-            refuse(plan.feeds.get(topic, ()), denied, Reason.ACCESS_DENIED, rows)
-        yielded: list[tuple[int, bytes]] = []
-        tokens: list[bytes] = []
-        settled: list[int] = []
-        for message in messages:
-            content = message.content
-            if not content.packet_id:
-                self._decode(connection, plan, message, rows)
-                continue
-            token = token_of(content.packet_id, content.topic, content.payload)
-            verdict, untimed = self._judge(content, token), rows.untimed
-            if verdict is Verdict.NEW and self._decode(connection, plan, message, rows):
-                yielded.append((content.packet_id, token))
-                has_time = rows.untimed == untimed
-                tokens.append(token + self._note(content) if has_time else token)
-            elif verdict is not Verdict.WAITING:
-                self._window.commit(content.packet_id, token)
-                settled.append(content.packet_id)
-        if settled:
-            connection.acknowledge(settled)
-        if not rows.series:
-            return None
-        return Delivery(rows.columns(), tuple(tokens), self._done(connection, yielded))
+    @asynccontextmanager
+    async def _aside(self) -> AsyncIterator[Connection]:
+        """Give a connection whose messages nobody else waits for."""
+        here = self._connected()
+        if not self._options.keep_session:
+            yield here
+            return
+        connection = await _opened(aside(self._options), self._clock)
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
-    def _judge(self, content: Received, token: bytes) -> Verdict:
-        is_repeat = digest_of(content.topic, content.payload) in self._repeats
-        is_dup = content.is_dup or is_repeat
-        verdict = self._window.judge(content.packet_id, token, is_dup=is_dup)
-        # The first one waits for its own acknowledgement, so this one may have its at once.
-        return Verdict.COMMITTED if verdict is Verdict.NEW and is_repeat else verdict
 
-    def _note(self, content: Received) -> bytes:
-        digest = digest_of(content.topic, content.payload)
-        self._repeats.note(digest)
-        return digest
+def aside(options: MqttDevice) -> MqttDevice:
+    """Change options to those of another client, of whom the broker keeps nothing."""
+    client_id = f"{options.client_id[:_ASIDE_LENGTH]}-{secrets.token_hex(4)}"
+    return options.model_copy(update={"client_id": client_id, "keep_session": False})
 
-    def _decode(self, connection: Connection, plan: Plan, message: Message, rows: Rows) -> bool:
-        """Append what a message says; tells whether it said anything."""
-        content = message.content
-        feeds = plan.feeds.get(content.topic)
-        if feeds is None:
-            if content.topic:
-                connection.unsubscribe(content.topic)
-            return False
-        arrival = Arrival(message.at_us, content.is_retained)
-        before = len(rows.series)
-        if len(content.payload) > self._options.max_payload_bytes:
-            refuse(feeds, arrival, Reason.TOO_LONG, rows)
-        else:
-            decode(feeds, content.payload, arrival, rows)
-        return len(rows.series) > before
 
-    def _done(
-        self, connection: Connection, yielded: Sequence[tuple[int, bytes]]
-    ) -> Callable[[], None]:
-        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+async def _opened(options: MqttDevice, clock: Clock) -> Connection:
+    session = Session(
+        options.client_id,
+        options.keep_session,
+        options.session_expiry_s,
+        options.max_in_flight,
+    )
+    return await Connection.opened(options, session, clock)
 
-        def settle() -> None:
-            mine = [which for which, token in yielded if self._window.commit(which, token)]
-            connection.acknowledge(mine)
 
-        def done() -> None:
-            if threading.get_ident() == thread:
-                settle()
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(settle)
-
-        return done
+def _address(options: MqttDevice) -> str:
+    return f"{options.address} as {options.client_id}"
 
 
 def driver_type() -> DriverType:
     """Describe the driver to the registry."""
     return DriverType(
-        "mqtt", MqttDevice, MqttPoint, MqttDriver, pushes=True, tokens_kept=TOKENS_KEPT
+        name="mqtt",
+        title="MQTT",
+        device_options=MqttDevice,
+        point_options=MqttPoint,
+        make=MqttDriver,
+        pushes=True,
+        tokens_kept=TOKENS_KEPT,
+        address=_address,
+        aside=aside,
     )

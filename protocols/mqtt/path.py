@@ -6,6 +6,7 @@ from typing import Any, Final
 
 Step = str | int
 _STEP: Final = re.compile(r"""([^.\[\]"]+)|\[(\d{1,9})\]|\["([^"]+)"\]""")
+_PLAIN: Final = re.compile(r"""[^.\[\]"]+""")
 
 
 class Missing(Enum):
@@ -34,6 +35,19 @@ def parse(path: str) -> tuple[Step, ...]:
         steps.append(int(index) if index is not None else name or quoted)
         at = found.end()
     return tuple(steps)
+
+
+def written(steps: tuple[Step, ...]) -> str:
+    """Write a path, so that `parse` reads it; no step may hold a quotation mark."""
+    text = ""
+    for step in steps:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _PLAIN.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f'["{step}"]'
+    return text
 
 
 def follow(document: Any, steps: tuple[Step, ...]) -> Any:

@@ -8,7 +8,11 @@ from enum import Enum
 from typing import Final
 
 _TOKEN: Final = struct.Struct(">HI")
+_COUNT: Final = struct.Struct(">IQ")
 _DIGEST_BYTES: Final = 8
+_TIMED: Final = frozenset({_TOKEN.size + _DIGEST_BYTES, _TOKEN.size + _DIGEST_BYTES + _COUNT.size})
+_COUNTED: Final = frozenset({_TOKEN.size + _COUNT.size, *_TIMED} - {_TOKEN.size + _DIGEST_BYTES})
+_SIZES: Final = frozenset({_TOKEN.size, *_TIMED, *_COUNTED})
 
 
 class Verdict(Enum):
@@ -30,6 +34,24 @@ def digest_of(topic: str, payload: bytes) -> bytes:
     """Name what a message says in 8 bytes."""
     said = topic.encode() + b"\0" + payload  # no topic has a NUL
     return hashlib.blake2b(said, digest_size=_DIGEST_BYTES).digest()
+
+
+def count_token(topic: str, count: int) -> bytes:
+    """Name the number that a topic's counter showed in 12 bytes, as an addition to a token."""
+    return _COUNT.pack(zlib.crc32(topic.encode()), count)
+
+
+class Counts:
+    """The last numbers that counters showed, by topic, as committed tokens tell them."""
+
+    def __init__(self, tokens: Iterable[bytes]) -> None:
+        """Read tokens, oldest first."""
+        counted = (token for token in tokens if len(token) in _COUNTED)
+        self._last = dict(_COUNT.unpack(token[-_COUNT.size :]) for token in counted)
+
+    def get(self, topic: str) -> int | None:
+        """Give the last number of a topic's counter, if it is known."""
+        return self._last.get(zlib.crc32(topic.encode()))
 
 
 class Repeats:
@@ -54,8 +76,8 @@ class Repeats:
     def remember(self, tokens: Iterable[bytes]) -> None:
         """Take over what was committed earlier, oldest first: tokens that have a digest."""
         for token in tokens:
-            if len(token) == _TOKEN.size + _DIGEST_BYTES:
-                self.note(token[_TOKEN.size :])
+            if len(token) in _TIMED:
+                self.note(token[_TOKEN.size :][:_DIGEST_BYTES])
 
     def note(self, digest: bytes) -> None:
         """Keep what a message said."""
@@ -78,7 +100,7 @@ class Window:
     def remember(self, tokens: Iterable[bytes]) -> None:
         """Take over tokens that were committed earlier, oldest first."""
         for token in tokens:
-            if len(token) in {_TOKEN.size, _TOKEN.size + _DIGEST_BYTES}:
+            if len(token) in _SIZES:
                 self._committed[_TOKEN.unpack_from(token)[0]] = token[: _TOKEN.size]
 
     def judge(self, packet_id: int, token: bytes, *, is_dup: bool) -> Verdict:

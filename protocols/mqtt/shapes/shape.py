@@ -79,11 +79,18 @@ class Shape(Protocol):
         ...
 
     def answers(self) -> Sequence[Publication]:
-        """Take what is to be published now, as a rebirth request; asked for after each message."""
+        """Take what is to be published now, as a rebirth request, with QoS 0.
+
+        Asked for as the subscription begins and after messages came. What nobody answers is to be
+        given again.
+        """
         ...
 
-    def command(self, place: Place, value: float | str) -> Publication:
-        """Make the message that writes a value; raises `OptionsWrong` where none does."""
+    def command(self, place: Place, value: bool | float | str) -> Publication:
+        """Make the message that writes a value; raises `OptionsWrong` where none does.
+
+        A boolean point's value is True or False.
+        """
         ...
 
     def proposals(self) -> Iterable[Node]:

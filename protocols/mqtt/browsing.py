@@ -1,0 +1,162 @@
+"""What a broker has, found by listening: topics first, then the values in their messages."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocols.driver import Node, Page
+from protocols.mqtt.connection import Connection
+from protocols.mqtt.filters import covers, problem_of
+from protocols.mqtt.options import MqttDevice, TopicFilter
+from protocols.mqtt.proposals import has_leaves, leaves_of, topic_node
+from protocols.mqtt.shaped import shape_of
+from protocols.mqtt.shapes import Shape
+from protocols.mqtt.wire import Received
+from shared.errors import OptionsWrong, Refused
+
+MAX_TOPICS: Final = 5_000
+MAX_BYTES: Final = 16 * 1024 * 1024
+_TOPIC: Final = "topic:"
+_DEVICE: Final = "device:"
+_EVERYTHING: Final = TopicFilter(filter="#")
+
+
+@dataclass(slots=True)
+class Heard:
+    """The last message of each topic, within bounds."""
+
+    payloads: dict[str, bytes] = field(default_factory=dict)
+    size: int = 0
+
+    def take(self, message: Received) -> bool:
+        """Keep a message; tells whether that is enough."""
+        topic, payload = message.topic, message.payload
+        if not topic:
+            return False
+        self.size += len(payload) - len(self.payloads.get(topic, b""))
+        self.payloads[topic] = payload
+        return len(self.payloads) >= MAX_TOPICS or self.size >= MAX_BYTES
+
+    def only(self, message: Received) -> bool:
+        """Keep a message, which is the only one that is awaited."""
+        self.take(message)
+        return True
+
+
+class Browsing:
+    """Looks at one broker, and remembers what it heard for the pages that follow."""
+
+    def __init__(self, options: MqttDevice) -> None:
+        """Begin with nothing heard."""
+        self._options = options
+        self._heard = Heard()
+        self._nodes: list[Node] = []
+
+    async def page(self, connection: Connection, parent: str, cursor: str, limit: int) -> Page:
+        """List what lies below `parent`; raises `OptionsWrong`, `Refused`, `LinkLost`.
+
+        A cursor is the id of the last node that was listed.
+        """
+        if parent.startswith(_TOPIC):
+            topic = parent.removeprefix(_TOPIC)
+            nodes = leaves_of(topic, await self._payload(connection, topic), self._named(topic))
+        elif parent and not (parent.startswith(_DEVICE) and self._options.shape):
+            msg = f"{parent!r} is nothing that was found here"
+            raise OptionsWrong(msg)
+        else:
+            if not self._nodes or not (parent or cursor):
+                await self._listen(connection)
+            device = parent.removeprefix(_DEVICE)
+            nodes = (
+                [one for one in self._nodes if _device(one) == device] if parent else self._top()
+            )
+        after = sorted((one for one in nodes if one.id > cursor), key=lambda one: one.id)
+        more = after[limit - 1].id if len(after) > limit else ""
+        return Page(tuple(after[:limit]), more)
+
+    async def _listen(self, connection: Connection) -> None:
+        shape = shape_of(self._options) if self._options.shape else None
+        self._heard = Heard()
+        filters = [one.filter for one in self._filters()] if shape is None else shape.filters(())
+        take = self._heard.take if shape is None else _showing(shape)
+        await listen(connection, filters, self._options.browse_s, take)
+        if shape is not None:
+            self._nodes = list(shape.proposals())
+        else:
+            heard = self._heard.payloads.items()
+            self._nodes = [topic_node(_TOPIC, one, said, self._named(one)) for one, said in heard]
+
+    def _top(self) -> list[Node]:
+        if self._options.shape is None:
+            return self._nodes
+        devices = dict.fromkeys(map(_device, self._nodes))
+        return [Node(_DEVICE + one, one, has_children=True) for one in devices]
+
+    def _filters(self) -> Sequence[TopicFilter]:
+        return self._options.filters or (_EVERYTHING,)
+
+    def _named(self, topic: str) -> TopicFilter:
+        found = (one for one in self._filters() if covers(one.filter, topic))
+        return next(found, _EVERYTHING)
+
+    async def _payload(self, connection: Connection, topic: str) -> bytes:
+        if topic not in self._heard.payloads:
+            if problem_of(topic) or "+" in topic or "#" in topic:
+                msg = f"{topic!r} is no topic"
+                raise OptionsWrong(msg)
+            await listen(connection, [topic], self._options.browse_s, self._has(topic))
+        payload = self._heard.payloads.get(topic)
+        if payload is None or not has_leaves(payload):
+            within = f"within {self._options.browse_s:g} s"
+            msg = (
+                f"{topic}: no message {within} that holds several values; listen longer (browse_s)"
+            )
+            raise OptionsWrong(msg)
+        return payload
+
+    def _has(self, topic: str) -> Callable[[Received], bool]:
+        return lambda message: self._heard.take(message) or message.topic == topic
+
+
+async def listen(
+    connection: Connection,
+    filters: Sequence[str],
+    limit_s: float,
+    take: Callable[[Received], bool],
+) -> None:
+    """Take messages under filters until `take` says that it is enough, or the time is up.
+
+    All are acknowledged at once: never on a connection whose messages somebody waits for. Raises
+    `Refused` if the broker grants no filter, `LinkLost`.
+    """
+    connection.subscribe(filters)
+    refused: set[str] = set()
+    try:
+        async with asyncio.timeout(limit_s):
+            is_enough = False
+            while not is_enough:
+                messages = [one.content for one in await connection.receive()]
+                connection.acknowledge([one.packet_id for one in messages if one.packet_id])
+                is_enough = (
+                    sum(map(take, messages)) > 0
+                )  # all are taken, also those behind the last
+                refused |= connection.refused_topics()
+                if refused >= set(filters):
+                    raise Refused(f"the broker lets us not listen to {', '.join(sorted(refused))}")
+    except TimeoutError:
+        pass  # what was heard by now is what there is
+    connection.unsubscribe(filters)
+
+
+def _showing(shape: Shape) -> Callable[[Received], bool]:
+    def take(message: Received) -> bool:
+        for _ in shape.feed(message.topic, message.payload, is_retained=message.is_retained):
+            pass
+        return False
+
+    return take
+
+
+def _device(node: Node) -> str:
+    return str((node.source or {}).get("device", ""))
