@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Iterator
 
 from edge.document import part_of
+from edge.field.shown import words_of
 from edge.first_revision import devices_at_rest
 from edge.settings import Device, GatewayConfig
 from edge.vault import Vault
 from shared.columns import Columns
 from shared.errors import OptionsWrong
-from shared.quality import QualityClass, class_of, reason_of
+from shared.quality import QualityClass, class_of
 
 
 async def told(config: GatewayConfig, name: str) -> list[str]:
@@ -49,8 +50,6 @@ def _lines(device: Device, columns: Columns) -> Iterator[str]:
 def value_text(columns: Columns, row: int) -> str:
     """Say a reading's value, or why there is none."""
     quality = int(columns.quality[row])
-    klass = class_of(quality)
-    if klass is not QualityClass.GOOD:
-        reason = reason_of(quality).name.lower().replace("_", " ")
-        return f"{klass.name.lower()}: {reason}"
+    if class_of(quality) is not QualityClass.GOOD:
+        return words_of(quality)
     return columns.texts.get(row) or f"{columns.value[row]:.10g}"
