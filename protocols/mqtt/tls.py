@@ -23,10 +23,16 @@ class Trust(ssl.SSLContext):
     server_name: str | None = None
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """Begin TLS on a socket."""
+        """Begin TLS on a socket, and shake hands; closes it where that fails."""
         if self.server_name is not None:
             options["server_hostname"] = self.server_name
-        return super().wrap_socket(*args, **options)
+        sock = super().wrap_socket(*args, **options)
+        try:
+            sock.do_handshake()
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
 
 def trust_in(broker: MqttBroker) -> Trust:
