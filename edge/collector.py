@@ -255,6 +255,7 @@ class DeviceTask:
         told = None if self._silent else reason
         self._silent = True
         self.answered.set()
+        self.live.silence(self.device, reason, self.clock.now_us())
         async with self.gate.passing():
             await self._give_more(Columns.empty(), self.aggregator.silence(self.clock.now_us()))
             hole = Silence(self.device.name, self.series, GapReason.DEVICE_DOWN, missed, told)

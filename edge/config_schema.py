@@ -27,6 +27,54 @@ def secrets(db: Database) -> None:
     db.execute("CREATE TABLE secrets (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT")
 
 
+@MIGRATIONS(name="0004_checkouts")
+def checkouts(db: Database) -> None:
+    """Make the tables of check-outs, their points, and what was found."""
+    for statement in _CHECKOUTS:
+        db.execute(statement)
+
+
+_CHECKOUTS: Final = (
+    """
+    CREATE TABLE checkouts (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        title TEXT NOT NULL,
+        by TEXT NOT NULL,
+        at_us INTEGER NOT NULL,
+        closed_us INTEGER
+    ) STRICT
+    """,
+    """
+    CREATE TABLE checkout_items (
+        checkout INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        device TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        type TEXT NOT NULL,
+        PRIMARY KEY (checkout, key)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE checkout_records (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        checkout INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        expected TEXT NOT NULL,
+        tolerance REAL,
+        value REAL,
+        text TEXT,
+        quality INTEGER,
+        observed_at INTEGER,
+        verdict TEXT NOT NULL,
+        note TEXT NOT NULL,
+        by TEXT NOT NULL,
+        at_us INTEGER NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX records_of_a_point ON checkout_records (checkout, key)",
+)
+
 _FIRST: Final = (
     """
     CREATE TABLE revisions (

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge.settings import Device
 from shared.columns import Columns
 from shared.errors import SpineError
+from shared.quality import Reason, bad
 
 MAX_WATCHES: Final = 32
 
@@ -143,6 +144,13 @@ class LiveValues:
         for watch in self._watches:
             watch.stir()
 
+    def silence(self, device: Device, reason: Reason, now_us: int) -> None:
+        """Take it that a device does not answer: its last values are of before."""
+        count = len(device.points)
+        nothing, quality = np.full(count, np.nan), np.full(count, bad(reason), np.uint16)
+        rows = np.arange(count, dtype=np.int32)
+        self.take(device, Columns(rows, np.full(count, now_us), nothing, quality))
+
     def keep(self, names: Iterable[str]) -> None:
         """Forget every device but these."""
         wanted = frozenset(names)
@@ -156,6 +164,15 @@ class LiveValues:
             if device in {None, name}
             for value in board.told(np.flatnonzero(board.taken))
         ]
+
+    def value(self, device: str, key: str) -> LiveValue | None:
+        """Give the last reading of one point; None where there is none."""
+        board = self._boards.get(device)
+        points = () if board is None else board.device.points
+        at = next((at for at, one in enumerate(points) if one.point.key == key), None)
+        if board is None or at is None or not board.taken[at]:
+            return None
+        return next(board.told(np.array([at])))
 
     @contextmanager
     def watch(self) -> Iterator[Watch]:

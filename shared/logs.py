@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any, Final, Literal
 
 import structlog
+from structlog.typing import Processor
 
 LogFormat = Literal["auto", "json", "console"]
 
@@ -14,10 +15,11 @@ _SECRET_WORDS: Final = frozenset(
 )
 
 
-def configure(level: str = "info", form: LogFormat = "auto") -> None:
+def configure(level: str = "info", form: LogFormat = "auto", also: Processor | None = None) -> None:
     """Set up logging once, in `__main__`: `auto` is text on a terminal and JSON elsewhere.
 
-    Fields whose name says they hold a secret are masked, whatever they hold.
+    Fields whose name says they hold a secret are masked, whatever they hold. `also` sees every
+    entry as it is written.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     as_text = form == "console" or (form == "auto" and sys.stderr.isatty())
@@ -28,6 +30,7 @@ def configure(level: str = "info", form: LogFormat = "auto") -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             mask_secrets,
             structlog.processors.format_exc_info,
+            *([] if also is None else [also]),
             structlog.dev.ConsoleRenderer(colors=True)
             if as_text
             else structlog.processors.JSONRenderer(),

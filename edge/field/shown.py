@@ -1,9 +1,11 @@
 """A reading as a person sees it: value, what its quality means, when it was."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from edge.live import LiveValue
 from protocols.driver import PointSource
 from shared.columns import Columns
 from shared.quality import Flag, QualityClass, Reason, class_of, flags_of, reason_of
@@ -71,7 +73,12 @@ def shown_of(points: Sequence[PointSource], columns: Columns) -> list[Shown]:
     ]
 
 
+def shown_live(live: LiveValue) -> Shown:
+    """Show a live value."""
+    value = None if live.text is not None or math.isnan(live.value) else live.value
+    return Shown(live.key, live.unit, value, live.text, live.quality, live.observed_at)
+
+
 def _number(columns: Columns, row: int) -> float | None:
     value = float(columns.value[row])
-    is_none = row in columns.texts or value != value  # noqa: PLR0124 - NaN alone differs from itself
-    return None if is_none else value
+    return None if row in columns.texts or math.isnan(value) else value

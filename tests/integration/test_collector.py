@@ -205,6 +205,19 @@ async def test_every_poll_that_was_due_was_made_or_is_counted_as_missed(
         assert told + holes.missed[holes.since > 0].sum() == dues.missed
 
 
+async def test_a_device_that_fell_silent_shows_no_value_of_before_as_live(tmp_path: Path) -> None:
+    device = FakeDevice(connecting=steps(at_once, for_ever), reading=steps(at_once, lost))
+    async with collecting(tmp_path, lambda _: [device.device("a")]) as site:
+        await until(lambda: site.collector.tasks[0].state is DeviceState.DOWN)
+        shown = site.collector.live.values("a")
+        assert [one.quality for one in shown] == [bad(Reason.LINK_DOWN)] * 2
+        one = site.collector.live.value("a", "a/p1")
+        assert one is not None
+        assert (one.quality, one.observed_at) == (shown[1].quality, shown[1].observed_at)
+        assert np.isnan(one.value)
+        assert site.collector.live.value("a", "a/p9") is None
+
+
 async def test_a_device_that_never_answers_does_not_slow_the_others(tmp_path: Path) -> None:
     dead, refusing = FakeDevice(connecting=for_ever), FakeDevice(connecting=refused)
     sick, live = FakeDevice(reading=defect), FakeDevice()
