@@ -18,11 +18,12 @@ class ShapeOptions:
     """What an installer said of the shape; empty means the shape's own usual one.
 
     `base` is the first part of the topics (`zigbee2mqtt`), `group` what the shape groups devices by
-    (a Sparkplug group, a ChirpStack application).
+    (a Sparkplug group, a ChirpStack application), `zone` where their clocks are that tell no zone.
     """
 
     base: str = ""
     group: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,10 @@ class Update:
 
     `value` is as the message holds it: the driver fits it to the type of the point. None is bad
     with `reason`, and `NOT_YET_REPORTED` where that is NONE; so a device that went offline is
-    `Update(device, None, reason=Reason.LINK_DOWN)`. `observed_at` is the device's time in
-    microseconds; None where it tells none that can be trusted: then the arrival counts, and a
-    retained message is uncertain with `STALE`.
+    `Update(device, None, reason=Reason.LINK_DOWN)`. A value with a reason is uncertain with it.
+    `observed_at` is the device's time in microseconds; None where it tells none that can be
+    trusted: then the arrival counts, and a retained message is uncertain with `STALE`.
+    `is_time_lost` says that it has told one, which cannot be: `TIME_ADJUSTED`.
     """
 
     device: str
@@ -49,6 +51,7 @@ class Update:
     value: Scalar = None
     reason: Reason = Reason.NONE
     observed_at: int | None = None
+    is_time_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
