@@ -255,7 +255,8 @@ def source_of(node: Node) -> Place:
 def kind_of(value: Mapping[str, Any]) -> PointType:
     if value["type"] == "numeric":
         return PointType.NUMBER
-    is_switched = {value.get("on"), value.get("off")} in ({"ON", "OFF"}, {True, False})
+    ends = {str(value.get(end)).upper() for end in ("on", "off")}
+    is_switched = ends in ({"ON", "OFF"}, {"TRUE", "FALSE"})
     return PointType.BOOLEAN if value["type"] == "binary" and is_switched else PointType.TEXT
 
 

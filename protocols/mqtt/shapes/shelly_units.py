@@ -17,12 +17,13 @@ _GEN1: Final = (
     (r"roller/\d+/pos", "%"),
 )
 _GEN2: Final = (
-    (r"(.+_)?(a)?(act_)?power|apower|a?_?act_power|total_act_power", "W"),
+    (r"apower|(.+_)?act_power", "W"),
     (r"(.+_)?aprt_power", "VA"),
     (r"(.+_)?voltage|V|xvoltage", "V"),
     (r"(.+_)?current", "A"),
     (r"(.+_)?freq", "Hz"),
-    (r"(.+_)?total_act(_ret)?_energy|total_act(_ret)?|total|by_minute", "Wh"),
+    (r"(.+_)?total_act(_ret)?_energy|total_act(_ret)?|total", "Wh"),
+    (r"by_minute", "mWh"),
     (r"tC", "°C"),
     (r"tF", "°F"),
     (r"rh|percent|current_pos|target_pos|brightness", "%"),
