@@ -79,7 +79,7 @@ class Browsing:
         shape = shape_of(self._options) if self._options.shape else None
         self._heard = Heard()
         filters = [one.filter for one in self._filters()] if shape is None else shape.filters(())
-        take = self._heard.take if shape is None else _showing(shape)
+        take = self._heard.take if shape is None else _showing(shape, connection)
         await listen(connection, filters, self._options.browse_s, take)
         if shape is not None:
             self._nodes = list(shape.proposals())
@@ -149,10 +149,12 @@ async def listen(
     connection.unsubscribe(filters)
 
 
-def _showing(shape: Shape) -> Callable[[Received], bool]:
+def _showing(shape: Shape, connection: Connection) -> Callable[[Received], bool]:
     def take(message: Received) -> bool:
         for _ in shape.feed(message.topic, message.payload, is_retained=message.is_retained):
             pass
+        for answer in shape.answers():
+            connection.tell(answer)
         return False
 
     return take

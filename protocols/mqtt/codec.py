@@ -38,10 +38,11 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How a message came."""
+    """How a message came; `doubt` is why what it tells is uncertain."""
 
     at_us: int
     is_retained: bool = False
+    doubt: Reason = Reason.NONE
 
 
 @dataclass(slots=True)
@@ -84,6 +85,8 @@ class Rows:
         flags = Flag.TIME_ADJUSTED if adjusts and at_us is None else 0
         if reason is not Reason.NONE:
             quality = bad(reason, flags)
+        elif arrival.doubt is not Reason.NONE:
+            quality = uncertain(arrival.doubt, flags)
         elif arrival.is_retained and at_us is None:
             quality = uncertain(Reason.STALE, flags)
         else:

@@ -182,6 +182,12 @@ class MqttDevice(MqttBroker):
         description="What the shape groups its devices by: a Sparkplug group, an application of "
         "ChirpStack.",
     )
+    zone: str = Field(
+        default="",
+        max_length=100,
+        description="With a shape: where the clocks of its devices are that tell no zone, as "
+        "Europe/Berlin (Tasmota). Their times do not count if left out.",
+    )
 
 
 class MqttPoint(_Part):

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 from protocols.driver import PointSource
@@ -59,14 +60,16 @@ class Shaped:
     def _tell(self, update: Update, arrival: Arrival, rows: Rows) -> None:
         device, name = update.device, update.property
         places = self._places.get(device, ()) if name is None else (Place(device, name),)
+        if update.value is not None and update.reason is not Reason.NONE:
+            arrival = replace(arrival, doubt=update.reason)
         for place in places:
             for series, kind, scale in self._takers.get(place, ()):
                 told = (
-                    (math.nan, update.reason)
-                    if update.reason is not Reason.NONE
+                    (math.nan, update.reason or Reason.NOT_YET_REPORTED)
+                    if update.value is None
                     else fitted(update.value, kind, scale)
                 )
-                rows.tell(series, told, arrival, update.observed_at)
+                rows.tell(series, told, arrival, update.observed_at, adjusts=update.is_time_lost)
 
 
 def shape_of(options: MqttDevice) -> Shape:
@@ -74,4 +77,4 @@ def shape_of(options: MqttDevice) -> Shape:
     if options.shape is None:
         msg = f"{options.address}: has no shape"
         raise OptionsWrong(msg)
-    return find(options.shape, ShapeOptions(options.base, options.group))
+    return find(options.shape, ShapeOptions(options.base, options.group, options.zone))

@@ -160,12 +160,12 @@ def test_a_lost_message_makes_last_values_uncertain_until_the_next_birth(floor: 
     told = floor.say("NDATA", by_alias(1, 6.0), seq=3)
 
     assert shown(told) == [
-        ("n", "load", 5.0, Reason.STALE),
-        ("n/d", "temperature", 21.0, Reason.STALE),
-        ("n", "load", 6.0, Reason.STALE),
+        ("n", "load", 5.0, Reason.MESSAGES_LOST),
+        ("n/d", "temperature", 21.0, Reason.MESSAGES_LOST),
+        ("n", "load", 6.0, Reason.MESSAGES_LOST),
     ]
     assert floor.asked() == ["spBv1.0/g/NCMD/n"]
-    assert shown(floor.say("NDATA", by_alias(1, 7.0))) == [("n", "load", 7.0, Reason.STALE)]
+    assert shown(floor.say("NDATA", by_alias(1, 7.0))) == [("n", "load", 7.0, Reason.MESSAGES_LOST)]
     assert {one.reason for one in floor.be_born()} == {Reason.NONE}
     assert shown(floor.say("NDATA", by_alias(1, 8.0))) == [("n", "load", 8.0, Reason.NONE)]
 
@@ -179,7 +179,7 @@ def test_the_number_after_255_is_0(floor: Floor) -> None:
 def test_a_payload_that_cannot_be_read_leaves_its_node_in_doubt(floor: Floor) -> None:
     told = floor.shape.feed("spBv1.0/g/NDATA/n", b"\x12\x05\x0a", is_retained=False)
 
-    assert {one.reason for one in told} == {Reason.STALE}
+    assert {one.reason for one in told} == {Reason.MESSAGES_LOST}
 
 
 def test_the_death_of_a_node_takes_all_its_devices_down(floor: Floor) -> None:
@@ -200,7 +200,7 @@ def test_a_birth_that_its_death_has_overtaken_is_not_believed(floor: Floor) -> N
     floor.die()
     floor.clock.at_s = 0.5
 
-    assert {one.reason for one in floor.be_born()} == {Reason.STALE}
+    assert {one.reason for one in floor.be_born()} == {Reason.MESSAGES_LOST}
     floor.clock.at_s = FIRST_WAIT_S
     assert floor.asked() == ["spBv1.0/g/NCMD/n"]
     assert {one.reason for one in floor.be_born()} == {Reason.NONE}
@@ -267,14 +267,28 @@ def test_what_we_publish_ourselves_says_nothing(floor: Floor) -> None:
     assert floor.say("NCMD", Metric.of("load", DOUBLE, 5.0)) == []
 
 
-def test_a_historical_value_keeps_its_time_and_is_not_the_last_one(floor: Floor) -> None:
-    old = Metric.of(None, DOUBLE, 1.0, alias=1, is_historical=True, timestamp_ms=AT_MS - 5_000)
+def historical(value: float, at_ms: int) -> Metric:
+    return Metric.of(None, DOUBLE, value, alias=1, is_historical=True, timestamp_ms=at_ms)
 
-    [told] = floor.say("NDATA", old)
+
+def test_historical_values_keep_their_time_and_the_last_one_stays_the_last(floor: Floor) -> None:
+    old = [historical(1.0, AT_MS - 5_000), historical(2.0, AT_MS - 4_000)]
+
+    told = floor.say("NDATA", *old)
+
+    assert told == [
+        Update("n", "load", 1.0, Reason.STALE, AT_US - 5_000_000),
+        Update("n", "load", 2.0, Reason.STALE, AT_US - 4_000_000),
+        Update("n", "load", 5.0),
+    ]
+
+
+def test_a_historical_value_that_is_newer_than_all_that_was_told_is_good(floor: Floor) -> None:
+    assert floor.say("NDATA", historical(7.0, AT_MS + 1_000)) == [
+        Update("n", "load", 7.0, observed_at=AT_US + 1_000_000)
+    ]
     [again, *_] = floor.say("NDATA", by_alias(1, 9.0), seq=77)
-
-    assert (told.value, told.observed_at) == (1.0, AT_US - 5_000_000)
-    assert (again.value, again.reason) == (5.0, Reason.STALE)
+    assert (again.value, again.reason) == (7.0, Reason.MESSAGES_LOST)
 
 
 def test_the_time_of_a_metric_wins_over_that_of_its_message(floor: Floor) -> None:

@@ -72,7 +72,7 @@ class EdgeNode:
         for device, name in sorted(self._watched.names):
             known = self.metrics.named(device, name)
             if known is not None and known.value is not None:
-                yield from self._tell(known, known.value, Reason.STALE, None)
+                yield from self._tell(known, known.value, Reason.MESSAGES_LOST, None)
 
     def _be_born(self, payload: Payload) -> Iterator[Update]:
         self._awaited = self._born | self._watched.devices
@@ -130,6 +130,7 @@ class EdgeNode:
             yield Update(self.place(device), None, reason=Reason.LINK_DOWN)
 
     def _read(self, device: str, payload: Payload) -> Iterator[Update]:
+        outdated: dict[str, Known] = {}
         for metric in payload.metrics:
             if metric.name == BDSEQ and not device:
                 continue
@@ -138,11 +139,18 @@ class EdgeNode:
                 self.wants_rebirth = True
                 continue
             value, reason = _value(known, metric)
-            if not metric.is_historical:
-                known.value = value
-            if self._is_in_doubt and reason is Reason.NONE:
-                reason = Reason.STALE
-            yield from self._tell(known, value, reason, _time(metric, payload))
+            at_us = _time(metric, payload)
+            if metric.is_historical and at_us is not None and at_us <= known.at_us:
+                outdated[known.name] = known
+                yield from self._tell(known, value, reason or Reason.STALE, at_us)
+                continue
+            known.value, known.at_us = value, at_us or self._clock.now_us()
+            yield from self._tell(known, value, reason or self._doubted(), at_us)
+        for known in outdated.values():  # so that the last value is the last one again
+            yield from self._tell(known, known.value, self._doubted(), None)
+
+    def _doubted(self) -> Reason:
+        return Reason.MESSAGES_LOST if self._is_in_doubt else Reason.NONE
 
     def _tell(
         self, known: Known, value: Value | None, reason: Reason, at_us: int | None

@@ -23,6 +23,8 @@ class Known:
     unit: str = ""
     is_read_only: bool = False
     value: Value | None = None
+    at_us: int = 0
+    """When it had its last value."""
 
 
 class Metrics:

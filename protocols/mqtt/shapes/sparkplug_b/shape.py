@@ -86,7 +86,7 @@ class SparkplugShape:
             if node.wants_rebirth and node.requests.is_due()
         ]
 
-    def command(self, place: Place, value: float | str) -> Publication:
+    def command(self, place: Place, value: bool | float | str) -> Publication:
         """Make an NCMD or DCMD; the type of the metric is that of its birth."""
         (group, node_id), device = self._address(place)
         node = self._nodes.get((group, node_id))
@@ -129,7 +129,7 @@ class SparkplugShape:
         return Publication(str(topic), request(self._clock.now_us() // 1_000))
 
 
-def _written(known: Known, value: float | str, now_ms: int) -> Metric:
+def _written(known: Known, value: bool | float | str, now_ms: int) -> Metric:
     if known.datatype in _NO_POINTS or known.datatype >= DataType.INT8_ARRAY or not known.datatype:
         msg = f"{known.name!r} is of a type that is not written"
         raise OptionsWrong(msg)
