@@ -26,7 +26,7 @@ def told(updates: list[Update]) -> dict[str, Any]:
     return {f"{one.device}|{one.property}": one.value for one in updates}
 
 
-def notification(method: str = "NotifyStatus", **params: object) -> dict[str, object]:
+def notification(method: str = "NotifyStatus", **params: Any) -> dict[str, object]:
     return {"src": "pm", "dst": "pm/events", "method": method, "params": params}
 
 

@@ -1,6 +1,7 @@
 """Messages of known device shapes: whatever they are, updates or none; nothing is raised."""
 
 import json
+from collections.abc import Callable
 
 from protocols.mqtt.shapes import (
     Place,
@@ -16,7 +17,7 @@ from protocols.mqtt.shapes.shape import Update
 
 _OPTIONS = ShapeOptions(zone="Europe/Berlin")
 _NAMES = ("a.b", "object.t", "object.t@85", "switch:0.output", "ENERGY.Power", "sensor/t", "state")
-_TOPICS = {
+_TOPICS: dict[Callable[[ShapeOptions], Shape], tuple[str, ...]] = {
     zigbee2mqtt.make: (
         "zigbee2mqtt/d",
         "zigbee2mqtt/d/availability",
@@ -44,7 +45,7 @@ SEEDS = (*(json.dumps(one).encode() for one in _DOCUMENTS), b"offline", b"nan", 
 
 def one(data: bytes) -> None:
     for make, topics in _TOPICS.items():
-        shape: Shape = make(_OPTIONS)
+        shape = make(_OPTIONS)
         shape.filters([Place("d", name) for name in _NAMES])
         for topic in topics:
             for update in shape.feed(topic, data, is_retained=len(data) % 2 == 0):
