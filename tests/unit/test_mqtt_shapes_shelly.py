@@ -26,7 +26,7 @@ def told(updates: list[Update]) -> dict[str, Any]:
     return {f"{one.device}|{one.property}": one.value for one in updates}
 
 
-def notification(method: str = "NotifyStatus", **params: Any) -> dict[str, object]:
+def notification(params: object, method: str = "NotifyStatus") -> dict[str, object]:
     return {"src": "pm", "dst": "pm/events", "method": method, "params": params}
 
 
@@ -35,14 +35,14 @@ def test_a_notification_tells_what_changed() -> None:
         make(ShapeOptions()),
         "pm/events/rpc",
         notification(
-            ts=TS,
-            **{
+            {
+                "ts": TS,
                 "switch:0": {
                     "id": 0,
                     "apower": 8.9,
                     "aenergy": {"total": 6.53, "by_minute": [1, 2]},
-                }
-            },
+                },
+            }
         ),
     )
 
@@ -66,7 +66,7 @@ def test_before_its_clock_is_set_the_arrival_counts(
     [update] = say(
         make(ShapeOptions()),
         "ht/events/rpc",
-        notification("NotifyFullStatus", ts=ts, **{"humidity:0": {"rh": 42.2}}),
+        notification({"ts": ts, "humidity:0": {"rh": 42.2}}, "NotifyFullStatus"),
     )
 
     assert (update.value, update.observed_at, update.is_time_lost) == (42.2, at_us, is_lost)
@@ -91,9 +91,8 @@ def test_an_event_tells_its_name() -> None:
         make(ShapeOptions()),
         "i4/events/rpc",
         notification(
+            {"ts": TS, "events": [{"component": "input:0", "event": "single_push"}, 5, {}]},
             "NotifyEvent",
-            ts=TS,
-            events=[{"component": "input:0", "id": 0, "event": "single_push", "ts": TS}, 5, {}],
         ),
     )
 
@@ -150,7 +149,7 @@ def test_a_device_that_is_not_online_is_down(topic: str) -> None:
 
 def test_a_device_that_sleeps_is_not_down_when_it_is_away() -> None:
     shape = make(ShapeOptions())
-    say(shape, "ht/events/rpc", notification(ts=TS, sys={"wakeup_period": 600}))
+    say(shape, "ht/events/rpc", notification({"ts": TS, "sys": {"wakeup_period": 600}}))
     say(shape, "shellies/old/sensor/battery", b"88")
 
     assert say(shape, "ht/online", b"false") == []
