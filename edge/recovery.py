@@ -20,6 +20,7 @@ from edge.index import Epoch, Index
 from edge.ledger import Ledger
 from edge.outbox import Outbox
 from edge.salvage import Salvage
+from edge.saved import Saved
 from edge.sealed import Draft, Found
 from edge.segments import SegmentFile, suspect_of
 from edge.settings import OutboxSection
@@ -173,15 +174,16 @@ async def _mend(path: Path, point_set: PointSet, clock: Clock, settings: OutboxS
     mending = path.with_name(MENDING_NAME)
     _remove(mending)
     oldest_us = clock.now_us() - int(settings.max_age_s * MICROSECONDS)
-    with SegmentFile(mending) as file:
+    # Until it is whole and synced, the new file is nobody's: its commits need no sync of their own.
+    with SegmentFile(mending, synchronous="OFF") as file:
         with Salvage(path) as damaged:
-            saved = file.take_over(damaged)
-            written = damaged.tail()
-        if written is not None:
-            with suppress(ValueError):
-                tail, rest = Tail.unpack(written[1])
-                file.write_tail(0, tail.pack({"stopped": False, "index": []}))
-                oldest_us = max(oldest_us, _lost_since(tail, rest, saved))
+            known = _known_by(damaged)
+            saved = file.take_over(damaged, known[0] if known else None)
+        tail, rest = known[1:] if known else (Tail.fresh(point_set, clock.now_us()), {})
+        index_then = _index_then(file, saved)
+        file.write_tail(saved.covered(), tail.pack({"stopped": False, "index": index_then}))
+        if known is not None:
+            oldest_us = max(oldest_us, _lost_since(tail, rest, saved.seqs))
         index, recovered, _ = _replay(file, point_set, clock.now_us())
         outbox = Outbox(file, index, recovered, clock, settings)
         await _declare_damage(outbox, oldest_us, clock)
@@ -189,8 +191,26 @@ async def _mend(path: Path, point_set: PointSet, clock: Clock, settings: OutboxS
     _sync(mending)
     mending.rename(path.with_name(MENDED_NAME))
     _sync(path.parent)
-    batches = sum(map(len, saved.values()))
+    batches = sum(map(len, saved.seqs.values()))
     _log.warning("batches carried over from the damaged outbox", batches=batches)
+
+
+def _known_by(damaged: Salvage) -> tuple[int, Tail, dict[str, Any]] | None:
+    """Read the tail of a damaged file with what else it holds; None if it is damaged too."""
+    written = damaged.tail()
+    with suppress(ValueError):
+        if written is not None:
+            return written[0], *Tail.unpack(written[1])
+    return None
+
+
+def _index_then(file: SegmentFile, saved: Saved) -> list[Any]:
+    """Write the index of the segments that need not be decoded."""
+    return [
+        [epoch, [list(one) for one in seqs], file.held(saved.rows[epoch], seqs.ranges())]
+        for epoch, seqs in saved.below(saved.covered()).items()
+        if seqs
+    ]
 
 
 def _lost_since(tail: Tail, rest: dict[str, Any], saved: Mapping[int, SeqSet]) -> int:

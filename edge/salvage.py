@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import apsw
 
 from edge.hold import Held, held_of
 from edge.sealed import AS_READ, AS_READ_1, EpochRow, Found, found_of
+
+MOST_LEAPS: Final = 10_000
+LONGEST_LEAP: Final = 1 << 45
+"""Beyond the ids of any epoch that may come next."""
 
 
 class Salvage:
@@ -18,6 +22,7 @@ class Salvage:
     def __init__(self, damaged: Path) -> None:
         """Open the file, if it can be opened at all."""
         self._source: apsw.Connection | None = None
+        self.broke_off = False
         with suppress(apsw.Error):
             self._source = apsw.Connection(str(damaged), flags=apsw.SQLITE_OPEN_READWRITE)
             self._source.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
@@ -31,18 +36,37 @@ class Salvage:
             self._source.close(force=True)
 
     def segments(self) -> Iterator[Found]:
-        """Yield every sound segment that a point set is known for, from both ends of the file.
+        """Yield every sound segment that a point set is known for; one may come twice.
 
-        One may come twice.
+        Where a page of the file is damaged, what lies beyond it is read all the same.
         """
         known = self.point_sets()
+        for row in self._rows():
+            one = found_of(row, (row[1], row[2]))
+            if one.is_sound and one.segment.point_set in known:
+                yield one
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        """Read on from the front, with longer and longer leaps over what cannot be read."""
         columns = AS_READ if self._knows_classes() else AS_READ_1
-        for order in ("", " DESC"):
-            query = f"SELECT {columns} FROM segments ORDER BY id{order}"  # noqa: S608 - constant
-            for row in self._readable(query):
-                one = found_of(row, (row[1], row[2]))
-                if one.is_sound and one.segment.point_set in known:
-                    yield one
+        query = f"SELECT {columns} FROM segments WHERE id"  # noqa: S608 - constant column list
+        last, leap = -1, 0
+        for _ in range(MOST_LEAPS):
+            for row in self._readable(f"{query} > ? ORDER BY id", last + leap):
+                if leap:
+                    # The leap may have gone too far: come back to the damage from behind.
+                    yield from self._readable(
+                        f"{query} > ? AND id < ? ORDER BY id DESC", last, row[0]
+                    )
+                last, leap = row[0], 0
+                yield row
+            if not self.broke_off:
+                break
+            leap = max(1, 2 * leap)
+            if leap > LONGEST_LEAP:
+                break
+        if leap:
+            yield from self._readable(f"{query} > ? ORDER BY id DESC", last)
 
     def _knows_classes(self) -> bool:
         names = self._readable("SELECT name FROM pragma_table_info('segments')")
@@ -73,7 +97,11 @@ class Salvage:
             if held is not None:
                 yield held
 
-    def _readable(self, query: str) -> Iterator[tuple[Any, ...]]:
-        if self._source is not None:
-            with suppress(apsw.Error, UnicodeDecodeError):
-                yield from self._source.execute(query)
+    def _readable(self, query: str, *values: int) -> Iterator[tuple[Any, ...]]:
+        self.broke_off = False
+        if self._source is None:
+            return
+        try:
+            yield from self._source.execute(query, values)
+        except (apsw.Error, UnicodeDecodeError):
+            self.broke_off = True

@@ -40,7 +40,7 @@ class SegmentReads:
         """Count the readings in these segments of an epoch."""
         query = (
             "SELECT coalesce(sum(count), 0) FROM segments"
-            " WHERE id BETWEEN ? AND ? AND kind <> 'events'"
+            " WHERE id BETWEEN ? AND ? AND kind = 'readings'"
         )
         with translated():
             return sum(

@@ -8,7 +8,7 @@ Source for the settings: SQLite documentation, "PRAGMA synchronous" and "Write-A
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -18,12 +18,12 @@ import apsw
 
 from edge.hold import Held
 from edge.salvage import Salvage
+from edge.saved import Saved
 from edge.sealed import CLASSES, COLUMNS, Draft, EpochRow, Found, crc_of
 from edge.segment_reads import SegmentReads
 from edge.sqlite import OutboxBroken, OutboxFull, translated
 from shared.link import Range, Settled
 from shared.model import Kind
-from shared.seqs import SeqSet
 
 FORMAT: Final = 3
 
@@ -33,12 +33,9 @@ CREATE TABLE IF NOT EXISTS held (id INTEGER PRIMARY KEY, boot TEXT NOT NULL,
     real_us INTEGER NOT NULL, readings INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 """
 
-EPOCH_BITS: Final = 40
-"""Room for the seqs of an epoch where a damaged file is carried over."""
-
 REFUSALS_KEPT: Final = 1_000
 
-SAVED_AT_ONCE: Final = 256
+SAVED_AT_ONCE: Final = 4_096
 """Segments that are carried over in one commit."""
 
 SAFE_SQLITE: Final = (3, 51, 3)
@@ -262,39 +259,31 @@ class SegmentFile(SegmentReads):
                 (but,),
             )
 
-    def take_over(self, salvage: Salvage) -> dict[int, SeqSet]:
+    def take_over(self, salvage: Salvage, upto: int | None) -> Saved:
         """Write what can be read of a damaged file into this new one; tell which batches.
 
-        They keep their names, but get new ids: those of a damaged file cannot be trusted.
+        They keep their names, but get new ids: those of a damaged file cannot be trusted. `upto` is
+        the id up to which the damaged file's tail tells of its segments, None where it is lost.
         """
-        kept: dict[int, SeqSet] = {}
-        rows: dict[int, EpochRow] = {}
+        saved = Saved(upto)
+        for known in sorted(salvage.epochs(), key=lambda row: row.base):
+            saved.take_epoch(known)
         for batch in _portions(salvage.segments()):
             with self._committing():
                 for one in batch:
-                    epoch, seq = one.segment.epoch, one.segment.seq
-                    if seq not in kept.setdefault(epoch, SeqSet()):
-                        kept[epoch].add(seq, seq)
-                        row = rows.get(epoch) or self._take_epoch(EpochRow(epoch, 0), rows)
-                        self._insert(row, seq, [one.segment.as_draft()], one.tokens)
+                    row = saved.taken(one)
+                    if row is not None:
+                        draft = one.segment.as_draft()
+                        self._insert(row, one.segment.seq, [draft], one.tokens)
         with self._committing():
-            for row in salvage.epochs():
-                self._take_epoch(row, rows)
+            for new in saved.rows.values():
+                self._db.execute("INSERT INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(new))
             for hash_, points in salvage.point_sets().items():
                 self._db.execute("INSERT OR IGNORE INTO point_sets VALUES (?, ?)", (hash_, points))
         for held in salvage.held_back():
             self.hold(held)
-        self._bases = sorted((row.base, row.epoch) for row in rows.values())
-        return kept
-
-    def _take_epoch(self, row: EpochRow, rows: dict[int, EpochRow]) -> EpochRow:
-        known = rows.get(row.epoch)
-        base = known.base if known else (len(rows) + 1) << EPOCH_BITS
-        rows[row.epoch] = taken = replace(row, base=base)
-        self._db.execute(
-            "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(taken)
-        )
-        return taken
+        self._bases = sorted((row.base, row.epoch) for row in saved.rows.values())
+        return saved
 
     def as_one_file(self) -> None:
         """Bring all into the file itself, without a WAL beside it, so that it can be renamed."""

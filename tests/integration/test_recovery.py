@@ -4,16 +4,19 @@ import asyncio
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from edge import recovery
+from edge import saved as saved_
 from edge.holes import GapReason
 from edge.outbox import Outbox
 from edge.recovery import FILE_NAME, MADE_NAME, open_outbox, read_outbox
-from edge.sealed import Sealed
+from edge.sealed import Draft, Sealed
 from edge.sqlite import OutboxDamaged, OutboxFull
 from shared.batch import decode
 from shared.model import Kind, Point, PointSet
@@ -258,6 +261,60 @@ async def test_all_sound_batches_of_a_file_with_a_damaged_tail_are_kept(tmp_path
     await outbox.close()
 
 
+async def test_batches_between_two_damaged_pages_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    outbox = await opened(folder_made(folder), 11)
+    for nth in range(600):
+        await commit(outbox, 8, START_US + 1_000 * nth)
+    await outbox.close()
+    path = folder / FILE_NAME
+    for blank in [zeroed_page_of(path, seq) for seq in (100, 500)]:
+        _change(path, blank)
+    outbox, found = await started(folder)
+    seqs = {seq for epoch, seq in found if epoch == 11}
+    assert len(damaged_in(folder)) == 1
+    assert {*range(50), *range(150, 450), *range(550, 600)} <= seqs
+    assert seqs.isdisjoint((100, 500))
+    assert outbox.index.ledger().pending == 8 * len(seqs)
+    await outbox.close()
+
+
+def folder_made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def zeroed_page_of(path: Path, seq: int) -> Callable[[bytearray], Any]:
+    """Find the page on which the segment lies, by its body, and blank it."""
+    with closing(apsw.Connection(str(path))) as db:
+        body: Any = db.execute("SELECT body FROM segments WHERE seq = ?", (seq,)).get
+        size: Any = db.execute("PRAGMA page_size").get
+
+    def blank(content: bytearray) -> None:
+        at = content.index(body) // size * size
+        content[at : at + size] = bytes(size)
+
+    return blank
+
+
+async def test_a_lost_tail_is_made_anew_of_the_newest_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saved_, "LOOKED_AT", 5)
+    folder = tmp_path / "run"
+    outbox = await opened(folder_made(folder), 11)
+    for nth in range(40):
+        await commit(outbox, 8, START_US + 1_000 * nth)
+    before = outbox.tail.last_at.tolist()
+    outbox._file._db.execute("UPDATE tail SET body = randomblob(100)")
+    outbox._file.close()
+    outbox, _ = await reopened(folder)
+    assert len(damaged_in(folder)) == 1
+    assert outbox.tail.last_at.tolist() == before
+    assert (outbox.index.ledger().pending, outbox.index.ledger().imbalance()) == (320, 0)
+    await outbox.close()
+
+
 async def test_a_damage_met_at_work_is_mended_at_the_next_start(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     before = await written(folder, batches=600, closed=True)
@@ -323,6 +380,18 @@ async def test_an_outbox_that_is_gone_is_a_loss_and_a_new_one_is_none(tmp_path: 
     outbox, reason = await reopened(tmp_path)
     (gap,) = await gaps_in(outbox)
     assert (reason, gap["reason"], gap["count"]) == (GapReason.RESTART, "outbox_damaged", None)
+    await outbox.close()
+
+
+async def test_rollups_beside_a_damaged_segment_do_not_hide_its_readings(tmp_path: Path) -> None:
+    outbox = await opened(tmp_path, 1, TurnedClock(START_US + 1_000_000))
+    await commit(outbox, 8, START_US)
+    rollups = Draft(Kind.ROLLUPS, 5, START_US, START_US, POINTS.hash, b"no matter")
+    await outbox.commit([rollups], outbox.tail, None)
+    outbox._file._db.execute("UPDATE segments SET body = x'00' WHERE seq = 0")
+    await outbox.fetch(0, ALL, 10)
+    (gap,) = await gaps_in(outbox)
+    assert (gap["count"], outbox.index.ledger().gaps) == (8, 8)
     await outbox.close()
 
 
