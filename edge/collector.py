@@ -109,7 +109,7 @@ class DeviceTask:
         self.intake.suppressed(self.series[:0], self.shaper.reset())
         missed = int(self._is_polling)
         late_s = self.clock.monotonic_s() - self._due_s
-        if late_s >= 0 and not self.device.driver.pushes:
+        if late_s >= 0 and not self.device.is_pushing:
             missed += 1 + int(late_s // self.device.interval_s)
         if missed:
             await self._note_missed(missed, GapReason.STOPPED)
@@ -136,7 +136,7 @@ class DeviceTask:
 
     async def _read(self, driver: Driver) -> None:
         plan = driver.plan(self.device.points)
-        if isinstance(driver, Subscribing) and self.device.driver.pushes:
+        if isinstance(driver, Subscribing) and self.device.is_pushing:
             await self._take_pushes(driver, plan)
         else:
             await self._poll(driver, plan)
@@ -250,7 +250,7 @@ class DeviceTask:
         self.state = state
         self.errors += 1
         # A try to connect is no poll: the polls that it cost are counted when they are overdue.
-        missed = None if self.device.driver.pushes else int(self._is_polling)
+        missed = None if self.device.is_pushing else int(self._is_polling)
         self.intake.suppressed(self.series[:0], self.shaper.reset())
         told = None if self._silent else reason
         self._silent = True

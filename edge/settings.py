@@ -201,9 +201,14 @@ class Device:
     aggregates: tuple[AggregateSection | None, ...] = ()
     """Which rollups are made of each point; empty where of none."""
 
+    @property
+    def is_pushing(self) -> bool:
+        """Tell whether the device pushes, and is not polled."""
+        return self.driver.is_pushing(self.options)
+
     def holds_us(self) -> list[int]:
         """Tell how long each point's value is taken for known after it was read."""
-        usual_s = DAY_S if self.driver.pushes else HELD_INTERVALS * self.interval_s
+        usual_s = DAY_S if self.is_pushing else HELD_INTERVALS * self.interval_s
         stale = [one.stale_s for one in self.reports] or [None] * len(self.points)
         return [int((one or usual_s) * MICROSECONDS) for one in stale]
 

@@ -184,7 +184,8 @@ class DriverType:
     """One protocol: its name, the models of its options, and how a driver is made of them.
 
     `address` tells what must not be configured twice: two devices of one driver with the same
-    address are one device. `discover` and `discover_options` come together. `releases` says whether
+    address are one device. `polls` tells of device options whether such a device is polled although
+    the driver can push. `discover` and `discover_options` come together. `releases` says whether
     writing None gives a point back to the device. `aside` changes device options to those of a
     second connection beside the running one, for a look or a test, that does not disturb it
     (MQTT: another client id, no kept session); None where the options will do as they are.
@@ -202,3 +203,8 @@ class DriverType:
     discover_options: type[BaseModel] | None = None
     releases: bool = False
     aside: Callable[[Any], Any] | None = None
+    polls: Callable[[Any], bool] | None = None
+
+    def is_pushing(self, options: Any) -> bool:
+        """Tell whether a device of these options pushes, and is not polled."""
+        return self.pushes and not (self.polls is not None and self.polls(options))

@@ -1,4 +1,4 @@
-"""One BACnet/IP client over one UDP socket; the only file that knows bacpypes3.
+"""One BACnet/IP client over one UDP socket; with `notices.py` the only file that knows bacpypes3.
 
 Its errors become ours here: no answer is `LinkLost`; what a device says no to is a `Rejection`,
 which names the reason.
@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from bacpypes3.apdu import AbortPDU, AbortReason, ErrorRejectAbortNack
+from bacpypes3.apdu import AbortPDU, AbortReason, ErrorRejectAbortNack, SubscribeCOVRequest
 from bacpypes3.basetypes import ErrorType, PropertyIdentifier, PropertyReference
 from bacpypes3.errors import DecodingError
-from bacpypes3.ipv4.app import NormalApplication
 from bacpypes3.local.device import DeviceObject
 from bacpypes3.pdu import Address, IPv4Address
 from bacpypes3.primitivedata import Null, ObjectIdentifier
 
+from protocols.bacnet.notices import Notices, NoticingApplication
 from shared.errors import LinkLost, OptionsWrong, Refused
 
 OUR_INSTANCE: Final = 4_194_302
@@ -91,7 +91,7 @@ async def resolve(host: str, port: int) -> str:
 class Client:
     """Asks one device, or all by Who-Is. Opening it binds a socket; nothing is sent before."""
 
-    def __init__(self, application: NormalApplication, place: str) -> None:
+    def __init__(self, application: NoticingApplication, place: str) -> None:
         """Use an open application; `place` is the device's `address:port`."""
         self._application = application
         self._place = place
@@ -118,7 +118,7 @@ class Client:
             msg = f"BACnet: {local} is no address of this gateway"
             raise OptionsWrong(msg) from error
         _try_to_bind(address.addrTuple)
-        client = cls(NormalApplication(device, address), place)
+        client = cls(NoticingApplication(device, address), place)
         try:
             await asyncio.wait(client._binding, timeout=BIND_S)
         except asyncio.CancelledError:
@@ -174,6 +174,42 @@ class Client:
         )
         if isinstance(answer, str):
             raise Rejection(answer.strip("-"))
+
+    async def subscribe(
+        self, kind: str, instance: int, process: int, lifetime_s: int, *, is_confirmed: bool
+    ) -> None:
+        """Ask the device to tell of changes of an object, or go on with it.
+
+        Raises `Rejection` or `LinkLost`.
+        """
+        await self._asked(
+            self._application.request(
+                SubscribeCOVRequest(
+                    subscriberProcessIdentifier=process,
+                    monitoredObjectIdentifier=ObjectIdentifier((kind, instance)),
+                    issueConfirmedNotifications=is_confirmed,
+                    lifetime=lifetime_s,
+                    destination=Address(self._place),
+                )
+            )
+        )
+
+    async def unsubscribe(self, kind: str, instance: int, process: int) -> None:
+        """Ask the device to tell no more of an object; raises `Rejection` or `LinkLost`."""
+        await self._asked(
+            self._application.request(
+                SubscribeCOVRequest(
+                    subscriberProcessIdentifier=process,
+                    monitoredObjectIdentifier=ObjectIdentifier((kind, instance)),
+                    destination=Address(self._place),
+                )
+            )
+        )
+
+    def listen(self, process: int, most: int) -> Notices:
+        """Collect what the device tells under a process id from now on, at most so much at once."""
+        notices = self._application.notices = Notices(Address(self._place), process, most)
+        return notices
 
     async def instance(self, wait_s: float) -> int | None:
         """Ask the device for its instance; None if it answers, but not to that question.

@@ -1,25 +1,33 @@
 """The BACnet/IP driver: reads properties of one device, writes them at a priority, browses it."""
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import numpy as np
+from pydantic import BaseModel
 
 from protocols.bacnet import codec
+from protocols.bacnet.changes import (
+    PRESENT_VALUE,
+    Changes,
+    Row,
+    columns_of,
+    missed,
+    refusals,
+    watch_of,
+)
 from protocols.bacnet.client import ANY_DEVICE, Client, Property, Rejection, resolve
+from protocols.bacnet.cov import Due, Place, Subscriptions, Told
 from protocols.bacnet.listing import listed
 from protocols.bacnet.options import BacnetDevice, BacnetPoint, BacnetSearch
-from protocols.driver import DriverType, Found, Page, PointSource
+from protocols.bacnet.sweep import Plan, property_of, read_rows
+from protocols.driver import Delivery, DriverType, Found, Page, PointSource
 from shared.clock import Clock, SystemClock
 from shared.columns import Columns
 from shared.errors import LinkLost, OptionsWrong, Refused
-from shared.model import PointType
 
-_STATUS: Final = "status-flags"
 _IDENTITY: Final = {
     "vendor": "vendor-name",
     "model": "model-name",
@@ -27,19 +35,6 @@ _IDENTITY: Final = {
     "serial": "serial-number",
     "name": "object-name",
 }
-
-
-@dataclass(slots=True)
-class Plan:
-    """What is asked for; `portion` points at once, fewer when the device could not answer so many.
-
-    It outlives a reconnect, and with it what was learned.
-    """
-
-    properties: list[Property]
-    types: list[PointType]
-    portion: int
-    sources: Sequence[PointSource] = field(default=())
 
 
 class BacnetDriver:
@@ -104,8 +99,11 @@ class BacnetDriver:
     def plan(self, points: Sequence[PointSource]) -> Plan:
         """Name the properties that are read; raises `OptionsWrong`."""
         sources = [BacnetPoint.model_validate(source.options) for source in points]
+        if self._options.mode == "cov" and any(_place(one) is None for one in sources):
+            msg = f"BACnet devices tell of changes of {PRESENT_VALUE} alone: use the mode auto"
+            raise OptionsWrong(msg)
         return Plan(
-            [_property(one) for one in sources],
+            [property_of(one) for one in sources],
             [source.point.type for source in points],
             self._options.max_points,
             points,
@@ -113,42 +111,43 @@ class BacnetDriver:
 
     async def read(self, plan: Plan) -> Columns:
         """Read every point once, with the status flags of its object."""
+        rows = await self._read_rows(plan, range(len(plan.properties)))
+        return columns_of(rows, self._clock.now_us())
+
+    async def _read_rows(self, plan: Plan, rows: Sequence[int]) -> list[Row]:
         async with self._turn:
-            client = self._open()
-            answers: list[Any] = []
-            while len(answers) < len(plan.properties):
-                portion = plan.properties[len(answers) : len(answers) + plan.portion]
-                answers += await self._portion(client, plan, portion)
-            now_us = self._clock.now_us()
-        return _columns(plan, answers, now_us)
+            return await read_rows(self._open(), plan, rows)
 
-    async def _portion(
-        self, client: Client, plan: Plan, portion: Sequence[Property]
-    ) -> list[tuple[Any, Any]]:
-        asked = [one for wanted in portion for one in (wanted, _status(wanted))]
-        try:
-            values = await client.read_many(asked)
-        except Rejection as error:
-            if len(portion) > 1:
-                plan.portion = max(1, min(plan.portion, len(portion)) // 2)
-                half = len(portion) // 2
-                return [
-                    *await self._portion(client, plan, portion[:half]),
-                    *await self._portion(client, plan, portion[half:]),
-                ]
-            return [await self._alone(client, portion[0], error)]
-        return list(zip(values[::2], values[1::2], strict=True))
+    async def subscribe(self, plan: Plan, known: Sequence[bytes]) -> AsyncGenerator[Delivery]:
+        """Yield what the device tells of its objects, and what is read of those it does not.
 
-    async def _alone(self, client: Client, wanted: Property, error: Rejection) -> tuple[Any, Any]:
-        """Read one property by the plain service, which every device has."""
-        try:
-            value = await client.read(wanted)
-        except Rejection as refused:
-            return refused, error
-        try:
-            return value, await client.read(_status(wanted))
-        except Rejection as refused:
-            return value, refused
+        A change comes once, whether it was told or found by a check. Nothing is acknowledged: what
+        was told before is told again when somebody subscribes. With the mode `cov`, a point of
+        which the device does not tell is bad; with `auto` it is read every `poll_s`.
+        """
+        del known
+        is_told_alone = self._options.mode == "cov"
+        places = [_place(source.options) for source in plan.sources]
+        watch, changes = watch_of(places), Changes(plan.types)
+        subscriptions = Subscriptions(self._open(), self._options, watch)
+        async with aclosing(subscriptions.events()) as events:
+            async for event in events:
+                if isinstance(event, Due) and not event.is_check and is_told_alone:
+                    rows = changes.new(refusals(watch, codec.refusal))
+                else:
+                    rows = await self._rows_of(event, plan, changes)
+                if isinstance(event, Due) and event.is_check:
+                    await subscriptions.renew(missed(watch, rows))
+                if rows:
+                    yield Delivery(columns_of(rows, self._clock.now_us()), (), _nothing)
+
+    async def _rows_of(self, event: Told | Due, plan: Plan, changes: Changes) -> list[Row]:
+        if isinstance(event, Told):
+            told = changes.told(event.rows, event.notice)
+            if told is not None:
+                return told
+        read = await self._read_rows(plan, event.rows)
+        return changes.new(read) if isinstance(event, Told) or event.is_check else read
 
     async def write(
         self, source: PointSource, value: float | str | None, priority: int = 16
@@ -156,7 +155,7 @@ class BacnetDriver:
         """Write at a priority of the device's own array; None relinquishes that priority."""
         point = BacnetPoint.model_validate(source.options)
         async with self._turn:
-            await self._open().write(_property(point), _written(point, value), priority)
+            await self._open().write(property_of(point), _written(point, value), priority)
 
     async def browse(self, parent: str = "", cursor: str = "", limit: int = 200) -> Page:
         """List the device's objects, which lie flat."""
@@ -200,14 +199,6 @@ class BacnetDriver:
         return found
 
 
-def _property(point: BacnetPoint) -> Property:
-    return Property(point.object, point.instance, point.property, point.index)
-
-
-def _status(wanted: Property) -> Property:
-    return Property(wanted.object, wanted.instance, _STATUS)
-
-
 def _written(point: BacnetPoint, value: float | str | None) -> float | str | int | None:
     if value is None or isinstance(value, str) == (point.object == "characterstring-value"):
         is_whole = point.object.startswith(("binary", "multi-state", "integer", "positive"))
@@ -216,22 +207,16 @@ def _written(point: BacnetPoint, value: float | str | None) -> float | str | int
     raise OptionsWrong(msg)
 
 
-def _columns(plan: Plan, answers: Sequence[tuple[Any, Any]], now_us: int) -> Columns:
-    size = len(answers)
-    value, quality, texts = np.full(size, math.nan), np.zeros(size, np.uint16), {}
-    for row, (read, text, how) in enumerate(_readings(plan, answers)):
-        value[row], quality[row] = read, how
-        if text is not None:
-            texts[row] = text
-    return Columns(np.arange(size, dtype=np.int32), np.full(size, now_us), value, quality, texts)
+def _place(source: BaseModel) -> Place | None:
+    """Tell which object's changes tell of a point; None if none's do."""
+    point = BacnetPoint.model_validate(source)
+    if point.property != PRESENT_VALUE or point.index is not None:
+        return None
+    return point.object, point.instance
 
 
-def _readings(plan: Plan, answers: Sequence[tuple[Any, Any]]) -> Iterator[codec.Read]:
-    for (found, flags), kind in zip(answers, plan.types, strict=True):
-        if isinstance(found, Rejection):
-            yield math.nan, None, codec.refusal(found.word)
-        else:
-            yield codec.reading(found, None if isinstance(flags, Rejection) else flags, kind)
+def _nothing() -> None:
+    """There is nothing to acknowledge."""
 
 
 async def discover(search: BacnetSearch, progress: Callable[[float], None]) -> AsyncIterator[Found]:
@@ -252,6 +237,10 @@ def _address(options: BacnetDevice) -> str:
     return f"{options.host}:{options.port}"
 
 
+def _is_polled(options: BacnetDevice) -> bool:
+    return options.mode == "poll"
+
+
 def driver_type() -> DriverType:
     """Describe the BACnet/IP driver to the registry."""
     return DriverType(
@@ -264,4 +253,6 @@ def driver_type() -> DriverType:
         discover=discover,
         discover_options=BacnetSearch,
         releases=True,
+        pushes=True,
+        polls=_is_polled,
     )

@@ -29,6 +29,8 @@ ObjectName = Literal[
 ]
 OBJECT_TYPES: Final[tuple[str, ...]] = ObjectName.__args__  # type: ignore[attr-defined]  # Literal
 
+Mode = Literal["poll", "cov", "auto"]
+
 PROPERTY_PATTERN: Final = r"^[a-z][a-z0-9\-]{0,63}$"
 
 
@@ -63,6 +65,29 @@ class BacnetDevice(_Options):
         le=200,
         description="Most points in one read-property-multiple; halved by itself where the device "
         "cannot answer so many.",
+    )
+    mode: Mode = Field(
+        "poll",
+        description="poll: everything is read at the device's interval; cov: the device tells of "
+        "changes; auto: as cov, but what it does not tell of is read every poll_s.",
+    )
+    cov_lifetime_s: int = Field(
+        300,
+        ge=2,
+        le=86_400,
+        description="How long the device remembers a subscription; it is renewed at half of it.",
+    )
+    cov_confirmed: bool = Field(
+        True, description="Whether the device is to repeat what we did not acknowledge."
+    )
+    check_s: float = Field(
+        60.0,
+        ge=0.5,
+        le=86_400,
+        description="How often everything is read all the same: it finds a silent device.",
+    )
+    poll_s: float = Field(
+        10.0, ge=0.5, le=86_400, description="With auto: time between reads of the other points."
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from protocols.bacnet import BacnetDevice, BacnetPoint, driver_type
+from protocols.bacnet.options import Mode
 from protocols.driver import PointSource
-from protocols.testing.suite import PollingContract
+from protocols.testing.suite import PollingContract, PushingContract
 from shared.model import Point
 from tests.servers.bacnet import HOST, BacnetServer
 
@@ -22,6 +23,8 @@ class BacnetRig:
         {"timeout_s": 0},
         {"instance": 4_194_303},
         {"max_points": 0},
+        {"mode": "push"},
+        {"cov_lifetime_s": 0},
     )
     wrong_points: Sequence[dict[str, Any]] = (
         {"object": "analog"},
@@ -30,11 +33,16 @@ class BacnetRig:
         {"index": 0},
     )
 
+    mode: Mode = "poll"
+
     def __init__(self) -> None:
         self.server = BacnetServer()
 
     def options(self, port: int | None = None) -> BacnetDevice:
-        return BacnetDevice(host=HOST, port=port or self.server.port, timeout_s=0.5, retries=1)
+        place = port or self.server.port
+        return BacnetDevice(
+            host=HOST, port=place, timeout_s=0.5, retries=1, mode=self.mode, check_s=0.5
+        )
 
     def points(self) -> Sequence[PointSource]:
         return [
@@ -59,6 +67,21 @@ class TestBacnet(PollingContract):
     @pytest.fixture
     async def rig(self) -> AsyncIterator[BacnetRig]:
         rig = BacnetRig()
+        await rig.start()
+        yield rig
+        await rig.stop()
+
+
+class TellingRig(BacnetRig):
+    """The same, told of changes."""
+
+    mode: Mode = "cov"
+
+
+class TestBacnetTellsOfChanges(PushingContract):
+    @pytest.fixture
+    async def rig(self) -> AsyncIterator[TellingRig]:
+        rig = TellingRig()
         await rig.start()
         yield rig
         await rig.stop()
