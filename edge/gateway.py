@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 import uvicorn
@@ -26,7 +27,7 @@ from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.parts import Parts
 from edge.recovery import open_outbox
-from edge.settings import GatewayConfig, HealthSettings
+from edge.settings import GatewayConfig, GatewaySection, HealthSettings
 from edge.sqlite import OutboxFull
 from edge.trial import Judge
 from edge.twin import Twin
@@ -174,21 +175,20 @@ async def _until_stopped(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    works = {
+        "collector": parts.collector.run(lambda: _log.info("collecting")),
+        "uplink": parts.uplink.run(),
+        "certificate": identity.keep_fresh(config.file.central.enrol),
+        "caps": _keep_caps(parts),
+        "configuration": desires.run(),
+        "trial": Judge(parts.twin, lambda: parts.uplink.is_connected, parts.clock).run(),
+        **_outputs(parts, identity, config.file.gateway),
+    }
     async with asyncio.TaskGroup() as always:
         committing = always.create_task(parts.intake.run())
         async with asyncio.TaskGroup() as working:
             tasks = [
-                working.create_task(_for_ever(name, work, stop))
-                for name, work in {
-                    "collector": parts.collector.run(lambda: _log.info("collecting")),
-                    "uplink": parts.uplink.run(),
-                    "certificate": identity.keep_fresh(config.file.central.enrol),
-                    "caps": _keep_caps(parts),
-                    "configuration": desires.run(),
-                    "trial": Judge(
-                        parts.twin, lambda: parts.uplink.is_connected, parts.clock
-                    ).run(),
-                }.items()
+                working.create_task(_for_ever(name, work, stop)) for name, work in works.items()
             ]
             await stop.wait()
             for task in tasks:
@@ -199,6 +199,23 @@ async def _until_stopped(
                 await parts.collector.close_windows()
                 await parts.intake.flushed()
         committing.cancel()
+
+
+def _outputs(
+    parts: Parts, identity: Identity, settings: GatewaySection
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """Make what tells others than central of the readings, where it is wanted."""
+    if settings.home_assistant is None:
+        return {}
+    # Imported only where it is used: it brings an MQTT client along.
+    told = import_module("edge.home_assistant").HomeAssistant(
+        settings.home_assistant,
+        identity.gateway(),
+        parts.collector.live,
+        lambda: [task.device for task in parts.collector.tasks],
+        parts.clock,
+    )
+    return {"home assistant": told.run()}
 
 
 async def _for_ever(name: str, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:

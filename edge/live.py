@@ -117,11 +117,15 @@ class Watch:
         self._seen = seen
         return Changes(values, lagged)
 
+    async def stirred(self) -> None:
+        """Wait until something came since this was awaited last; `look` tells what."""
+        await self._stirred.wait()
+        self._stirred.clear()
+
     async def changed(self) -> Changes:
         """Wait until something changed, and give it."""
         while True:
-            await self._stirred.wait()
-            self._stirred.clear()
+            await self.stirred()
             changes = self.look()
             if changes.values:
                 return changes

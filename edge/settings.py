@@ -12,6 +12,7 @@ from edge.hidden import masked
 from edge.report import ReportSection, policy_of
 from protocols import registry
 from protocols.driver import DriverType, PointSource
+from protocols.mqtt.broker import MqttBroker
 from shared.clock import MICROSECONDS
 from shared.errors import OptionsWrong, SettingsError
 from shared.link import MAX_POINTS
@@ -19,6 +20,9 @@ from shared.logs import LogFormat
 from shared.model import KEY_LENGTH, KEY_PATTERN, SLUG_PATTERN, Point, PointClass, PointType
 from shared.settings import Problem, complaint, load_yaml, problems_in
 
+TopicStart = Annotated[
+    str, StringConstraints(pattern=r"^[^+#\x00/]+(/[^+#\x00/]+)*$", max_length=200)
+]
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 DIAGNOSTICS_NAME = "_gateway"
 """Name of the gateway's own device."""
@@ -64,6 +68,24 @@ class DiagnosticsSettings(Section):
     )
 
 
+class HomeAssistantSection(MqttBroker):
+    """A Home Assistant that is told of the points, through its MQTT broker."""
+
+    client_id: str = Field(
+        "", max_length=200, description="Our name at the broker; spine-GATEWAY-home-assistant."
+    )
+    discovery_prefix: TopicStart = Field(
+        "homeassistant", description="Where Home Assistant looks for announcements."
+    )
+    base: TopicStart = Field("spine", description="Where the states of points are published.")
+    points: tuple[str, ...] = Field(
+        ("*",), max_length=1_000, description="Keys of the points it is told of; * is any text."
+    )
+    interval_s: float = Field(
+        1.0, ge=0.1, le=3_600, description="Time between two states of a point, the newest each."
+    )
+
+
 class GatewaySection(Section):
     """The gateway itself."""
 
@@ -88,6 +110,9 @@ class GatewaySection(Section):
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
+    home_assistant: HomeAssistantSection | None = Field(
+        None, description="A Home Assistant that is told of the points; none if left out."
+    )
 
 
 class CentralSection(Section):

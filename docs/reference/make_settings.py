@@ -36,6 +36,7 @@ def page() -> str:
         "gateway.health": edge.HealthSettings,
         "gateway.log": edge.LogSettings,
         "gateway.diagnostics": edge.DiagnosticsSettings,
+        "gateway.home_assistant": edge.HomeAssistantSection,
         "central": edge.CentralSection,
         "outbox": edge.OutboxSection,
         "devices[]": edge.DeviceSection,
