@@ -92,27 +92,32 @@ def _lines(checkout: CheckOut) -> Iterator[str]:
 def _line(item: Item) -> str:
     record = item.record
     state = "open" if record is None else record.verdict.value
-    cells = [("point", item.key), ("verdict", "—" if record is None else _SAID[record.verdict])]
+    cells = dict.fromkeys(("expected", "tolerance", "shown", "verdict", "note"), "")
     if record is not None:
-        again = f" (test {item.tests})" if item.tests > 1 else ""
-        cells[1:1] = [
-            ("expected", _with_unit(_expected(record.expected), item.unit)),
-            ("tolerance", "" if record.tolerance is None else f"± {_number(record.tolerance)}"),
-            ("shown", _shown(record, item.unit)),
-        ]
-        cells += [("note", record.note), ("who", f"{record.by}, {_at(record.at_us)}{again}")]
-    else:
-        cells[1:1] = [(name, "") for name in ("expected", "tolerance", "shown")]
-        cells += [("note", ""), ("who", "")]
+        cells = {
+            "expected": _with_unit(_expected(record.expected), item.unit),
+            "tolerance": "" if record.tolerance is None else f"± {_number(record.tolerance)}",
+            "shown": _shown(record, item.unit),
+            "verdict": _SAID[record.verdict],
+            "note": record.note,
+        }
+    told = {"point": item.key, **cells}
     made = "".join(
-        f'<td class="{name}" data-name="{name}">{escape(text)}</td>' for name, text in cells
+        f'<td class="{name}" data-name="{name}">{escape(text)}</td>' for name, text in told.items()
     )
-    return f'<tr class="{state}">{made}</tr>'
+    return f'<tr class="{state}">{made}<td class="who">{_who(item)}</td></tr>'
+
+
+def _who(item: Item) -> str:
+    if item.record is None:
+        return ""
+    again = f"<span>test {item.tests}</span>" if item.tests > 1 else ""
+    return f"{escape(item.record.by)} <span>{_at(item.record.at_us)}</span> {again}"
 
 
 def _shown(record: Record, unit: str) -> str:
     if record.quality is None:
-        return "not read"
+        return ""
     if record.value is None and record.text is None:
         return words_of(record.quality)
     said = record.text if record.text is not None else _number(record.value or 0.0)
