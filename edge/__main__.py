@@ -10,7 +10,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvloop
 
-from edge import asking, config_verbs, enrolment, first_read, gateway, installation, modbus_verbs
+from edge import (
+    asking,
+    config_verbs,
+    enrolment,
+    field_verbs,
+    first_read,
+    gateway,
+    installation,
+    modbus_verbs,
+)
 from edge.settings import GatewayConfig, load
 from edge.sqlite import OutboxError
 from edge.vault import Vault
@@ -21,6 +30,7 @@ from shared.errors import SettingsError, SpineError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(modbus_verbs.app, name="modbus")
 config_verbs.register(app)
+field_verbs.register(app)
 
 Config = Annotated[Path, typer.Option(help="The gateway's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

@@ -18,15 +18,22 @@ async def told(config: GatewayConfig, name: str) -> list[str]:
 
     Raises `OptionsWrong` for an unknown name, and what the driver raises.
     """
-    devices = await asyncio.to_thread(_devices, config)
+    device = await asyncio.to_thread(device_named, config, name)
+    return list(_lines(device, await read_once(device)))
+
+
+def device_named(config: GatewayConfig, name: str) -> Device:
+    """Find a device of the configuration in force; raises `OptionsWrong`. Blocks."""
+    devices = configured(config)
     if name not in devices:
         names = ", ".join(devices)
         msg = f"no device {name!r}; there are {names}"
         raise OptionsWrong(msg)
-    return list(_lines(devices[name], await read_once(devices[name])))
+    return devices[name]
 
 
-def _devices(config: GatewayConfig) -> dict[str, Device]:
+def configured(config: GatewayConfig) -> dict[str, Device]:
+    """List the devices of the configuration in force, by name. Blocks."""
     vault = Vault.find(config.data, config.master_key)
     return devices_at_rest(config.data, part_of(config.raw), vault)
 

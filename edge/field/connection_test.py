@@ -54,7 +54,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One step; `facts` is what a device says of itself."""
+    """One step; `facts` is what a device says of itself, `values` are the points that were read."""
 
     step: Step
     outcome: Outcome
@@ -62,14 +62,19 @@ class StepReport:
     took_ms: float = 0.0
     trouble: Trouble | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    values: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionReport:
-    """All four steps, and each point that was read."""
+    """All four steps."""
 
     steps: tuple[StepReport, ...]
-    values: tuple[Shown, ...]
+
+    @property
+    def values(self) -> tuple[Shown, ...]:
+        """Each point that was read."""
+        return self.steps[-1].values
 
     @property
     def is_good(self) -> bool:
@@ -89,7 +94,7 @@ async def check_connection(
     """
     course = _Course(target, told, clock or SystemClock())
     await course.run()
-    return ConnectionReport(tuple(course.steps), tuple(course.values))
+    return ConnectionReport(tuple(course.steps))
 
 
 class _Stopped(Exception):
@@ -119,7 +124,7 @@ class _Course:
         self._is_own: bool | None = None
         self._is_silent = False
         self.steps: list[StepReport] = []
-        self.values: list[Shown] = []
+        self._values: list[Shown] = []
 
     async def run(self) -> None:
         driver = self._target.beside()
@@ -140,7 +145,8 @@ class _Course:
         def note(outcome: Outcome, found: Found, why: Trouble | None = None) -> None:
             text, facts = (found, {}) if isinstance(found, str) else found
             took_ms = (self._clock.monotonic_s() - begun_s) * 1_000
-            self._note(StepReport(step, outcome, text, took_ms, why, facts))
+            values = tuple(self._values) if step is Step.READ else ()
+            self._note(StepReport(step, outcome, text, took_ms, why, facts, values))
 
         try:
             async with asyncio.timeout(LIMITS_S[step]):
@@ -213,13 +219,13 @@ class _Course:
             await connection.aclose()
             driver = self._target.beside()
             await self._session(driver, connection)
-        self.values = await read_points(driver, self._target)
-        good = [one for one in self.values if not one.is_bad]
-        text = f"{len(good)} of {len(self.values)} points have values"
+        self._values = await read_points(driver, self._target)
+        good = [one for one in self._values if not one.is_bad]
+        text = f"{len(good)} of {len(self._values)} points have values"
         if good:
             return text
-        reason = reason_of(self.values[0].quality)
-        hint = REASONS.get(reason, self.values[0].words)
+        reason = reason_of(self._values[0].quality)
+        hint = REASONS.get(reason, self._values[0].words)
         raise _Failed(trouble("no_point_readable", f"{text}; {hint}"))
 
     def _note(self, report: StepReport) -> None:

@@ -5,7 +5,7 @@ client goes away, and is forgotten some time after it ended.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -17,7 +17,9 @@ from shared.logs import get
 MOST_RESULTS: Final = 2_000
 MOST_KEPT: Final = 20
 KEPT_S: Final = 3_600.0
-AT_ONCE: Final = 1
+AT_ONCE: Final[Mapping[str, int]] = {"scan": 1, "test": 4}
+"""Jobs of a kind that run at once; one of any other."""
+
 LASTS_S: Final = 1_800.0
 
 _log = get("field")
@@ -87,8 +89,8 @@ Work = Callable[[Job], Coroutine[Any, Any, None]]
 class Jobs:
     """The jobs that run, and those that ended not long ago; leaving it ends them."""
 
-    def __init__(self, clock: Clock, at_once: int = AT_ONCE) -> None:
-        """Let so many of one kind run at once."""
+    def __init__(self, clock: Clock, at_once: Mapping[str, int] = AT_ONCE) -> None:
+        """Let so many of each kind run at once."""
         self._clock = clock
         self._at_once = at_once
         self._jobs: dict[int, Job] = {}
@@ -111,8 +113,10 @@ class Jobs:
         """Start a job; raises `JobsBusy` where as many of its kind run as may."""
         self._forget()
         running = [one for one in self._jobs.values() if one.state is JobState.RUNNING]
-        if sum(one.kind == kind for one in running) >= self._at_once:
-            raise JobsBusy(f"a {kind} is under way: wait for its end, or cancel it")
+        if sum(one.kind == kind for one in running) >= self._at_once.get(kind, 1):
+            raise JobsBusy(
+                f"{kind}: as many as may are under way; wait for one to end, or cancel it"
+            )
         self._last += 1
         job = Job(self._last, kind, title, self._clock.now_us())
         self._jobs[job.number] = job

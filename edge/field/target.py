@@ -30,9 +30,18 @@ class Target:
         return self.driver.make(self.options if aside is None else aside(self.options))
 
 
-def target_of(device: Device) -> Target:
-    """Look at a device that is configured."""
-    return Target(device.driver, device.options, device.points)
+def target_of(device: Device, points: Sequence[Any] | None = None) -> Target:
+    """Look at a device that is configured, at its own points or at others, not saved yet.
+
+    Raises `ConfigRefused` with every problem and its path.
+    """
+    if points is None:
+        return Target(device.driver, device.options, device.points)
+    problems: list[Problem] = []
+    wanted = tuple(_points(device.driver, points, problems))
+    if problems:
+        raise ConfigRefused(problems)
+    return Target(device.driver, device.options, wanted)
 
 
 def target_in(section: Mapping[str, Any], secrets: Secrets | None = None) -> Target:

@@ -20,6 +20,7 @@ from protocols import registry
 from shared.clock import SystemClock
 from shared.errors import LinkLost, OptionsWrong
 from tests.servers.bacnet import HOST, INSTANCE, BacnetServer
+from tests.servers.fake_driver import FakeDevice, NoOptions
 from tests.servers.mosquitto import mosquitto, publish
 from tests.servers.quiet import quiet_server
 from tests.servers.register_device import register_device
@@ -92,9 +93,9 @@ async def test_only_so_many_devices_are_browsed_at_once(bacnet: BacnetServer) ->
 
 async def test_a_device_that_cannot_be_browsed_or_reached_leaves_no_session() -> None:
     dead = target_in({"driver": "bacnet", "options": {"host": HOST, "port": 9, "timeout_s": 0.2}})
-    async with register_device({}) as port, Browser() as browser:
-        modbus = target_in({"driver": "modbus", "options": {"host": HOST, "port": port}})
-        for target, error in [(modbus, OptionsWrong), (dead, LinkLost)]:
+    mute = Target(FakeDevice().driver_type(8), NoOptions())
+    async with Browser() as browser:
+        for target, error in [(mute, OptionsWrong), (dead, LinkLost)]:
             with pytest.raises(error):
                 await browser.begin(target, Question(), ())
         await until(lambda: not browser.sessions)

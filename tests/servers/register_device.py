@@ -42,11 +42,12 @@ async def _serve(
 
 
 def _answered(request: bytes, tables: Mapping[str, Mapping[int, int]]) -> bytes:
-    function, start, count = request[0], *struct.unpack(">HH", request[1:5])
+    function = request[0]
     words = tables.get(_TABLES.get(function, ""))
     if words is None:
         code = _ILLEGAL_ADDRESS if function in _TABLES else _ILLEGAL_FUNCTION
         return bytes((function | 0x80, code))
+    start, count = struct.unpack(">HH", request[1:5])
     asked = [words.get(address) for address in range(start, start + count)]
     if None in asked:
         return bytes((function | 0x80, _ILLEGAL_ADDRESS))

@@ -117,6 +117,7 @@ def test_a_pass_is_always_within_the_tolerance_that_is_recorded(
 def test_units_have_the_usual_tolerances() -> None:
     assert usual("°C").at(21.0) == 0.5
     assert usual("%RH").at(45.0) == 3.0
+    assert usual("degrees-celsius").at(21.0) == 0.5
     assert usual(" PPM ").at(400.0) == 75.0
     assert usual("l/s").at(200.0) == 20.0
     assert usual("kWh") is OTHERWISE
