@@ -196,13 +196,9 @@ def test_the_late_will_of_an_earlier_session_kills_nobody(floor: Floor) -> None:
     assert len(floor.die(bdseq=1)) == 2
 
 
-def test_a_birth_that_its_death_has_overtaken_is_not_believed(floor: Floor) -> None:
+def test_a_node_may_come_back_with_the_number_of_the_session_that_died(floor: Floor) -> None:
     floor.die()
-    floor.clock.at_s = 0.5
 
-    assert {one.reason for one in floor.be_born()} == {Reason.MESSAGES_LOST}
-    floor.clock.at_s = FIRST_WAIT_S
-    assert floor.asked() == ["spBv1.0/g/NCMD/n"]
     assert {one.reason for one in floor.be_born()} == {Reason.NONE}
 
 
@@ -237,7 +233,7 @@ def test_a_rebirth_is_asked_for_at_the_start_and_then_ever_less_often() -> None:
         floor.clock.at_s = float(second)
         floor.say("NDATA", by_alias(1, 1.0))
         sent_at += [second] * len(floor.asked())
-    assert sent_at == [10, 30, 70, 150, 310]
+    assert sent_at == [2, 6, 14, 30, 62, 126, 254]
 
 
 def test_after_a_birth_nothing_is_asked() -> None:

@@ -1,6 +1,9 @@
 """The payload of Sparkplug B: types, nulls, arrays, limits, and a second opinion."""
 
+import gzip
 import math
+import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -10,8 +13,16 @@ from hypothesis import strategies as st
 
 from protocols.mqtt.shapes.sparkplug_b.arrays import MAX_ELEMENTS, unpack_booleans
 from protocols.mqtt.shapes.sparkplug_b.datatypes import DataType, ValueUnfit, read, write
-from protocols.mqtt.shapes.sparkplug_b.payload import Metric, Payload, decode, encode
-from protocols.mqtt.shapes.sparkplug_b.protobuf import WireInvalid
+from protocols.mqtt.shapes.sparkplug_b.payload import (
+    COMPRESSED,
+    MAX_BYTES,
+    Metric,
+    Payload,
+    decode,
+    encode,
+)
+from protocols.mqtt.shapes.sparkplug_b.protobuf import LENGTH, WireInvalid
+from protocols.mqtt.shapes.sparkplug_b.protobuf import write as wire_write
 from shared.quality import Reason
 from tests.servers import sparkplug_payload
 
@@ -211,6 +222,26 @@ def test_data_sets_and_templates_are_passed_over(datatype: DataType) -> None:
 def test_what_is_no_payload_is_refused(data: bytes) -> None:
     with pytest.raises(WireInvalid):
         decode(data)
+
+
+def compressed(body: bytes, algorithm: str = "DEFLATE") -> bytes:
+    outer = Payload(metrics=[Metric.of("algorithm", DataType.STRING, algorithm)])
+    return encode(outer) + wire_write(4, LENGTH, COMPRESSED.encode()) + wire_write(5, LENGTH, body)
+
+
+@pytest.mark.parametrize("compress", [zlib.compress, gzip.compress])
+def test_a_compressed_payload_is_read(compress: Callable[[bytes], bytes]) -> None:
+    payload = Payload(5, 3, [Metric.of("a", DataType.DOUBLE, 1.5)])
+
+    assert decode(compressed(compress(encode(payload)))) == payload
+
+
+@pytest.mark.parametrize(
+    "body", [b"x", zlib.compress(b"\x12\x05\x0a"), zlib.compress(bytes(MAX_BYTES + 1))]
+)
+def test_a_compressed_payload_that_is_none_or_too_large_is_refused(body: bytes) -> None:
+    with pytest.raises(WireInvalid):
+        decode(compressed(body))
 
 
 def test_fields_that_nobody_knows_are_passed_over() -> None:

@@ -19,8 +19,6 @@ from shared.clock import Clock
 from shared.quality import Reason
 
 BDSEQ: Final = "bdSeq"
-OVERTAKEN_S: Final = 1.0
-"""A birth that comes so soon after the death of the same session may have been sent before it."""
 
 _SEQS: Final = 256
 _TIME_LIMIT_MS: Final = 2**62 // 1_000
@@ -47,7 +45,6 @@ class EdgeNode:
         self._is_in_doubt = False
         self._born: set[str] = set()
         self._awaited: set[str] = set()
-        self._death: tuple[Value | None, float] | None = None
 
     def place(self, device: str) -> str:
         """Name the node, or one of its devices, as points do."""
@@ -78,23 +75,16 @@ class EdgeNode:
         self._awaited = self._born | self._watched.devices
         self._born = {""}
         self._bdseq, self._seq = _bdseq(payload), payload.seq
-        self._is_in_doubt = self.wants_rebirth = self._was_overtaken()
+        self._is_in_doubt = self.wants_rebirth = False
         self.requests.answered()
         self.metrics.clear()
         self.metrics.declare("", payload.metrics)
         yield from self._read("", payload)
 
-    def _was_overtaken(self) -> bool:
-        """MQTT keeps messages in order within a topic only: a death can come before its birth."""
-        bdseq, at_s = self._death or (None, 0.0)
-        is_same = bdseq is not None and bdseq == self._bdseq
-        return is_same and self._clock.monotonic_s() - at_s < OVERTAKEN_S
-
     def _die(self, payload: Payload) -> Iterator[Update]:
         bdseq = _bdseq(payload)
         if None not in {bdseq, self._bdseq} and bdseq != self._bdseq:
             return  # the will of an earlier session
-        self._death = bdseq, self._clock.monotonic_s()
         self._seq = self._bdseq = None
         for device in sorted({""} | self._born | self._watched.devices):
             yield Update(self.place(device), None, reason=Reason.LINK_DOWN)

@@ -5,6 +5,7 @@ for a data message may leave the type to the birth (`Metric.value`). Data sets, 
 and nested property sets are passed over unread, so nothing here recurses.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,9 @@ MAX_METRICS: Final = 20_000
 MAX_NAME_BYTES: Final = 1_000
 MAX_PROPERTIES: Final = 100
 
+COMPRESSED: Final = "SPBV1.0_COMPRESSED"
+
+_ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
 _PROPERTY_SHIFT: Final = 7  # int_value is field 3 of a property and field 10 of a metric
 
 
@@ -67,11 +71,30 @@ class Payload:
 
 
 def decode(data: bytes) -> Payload:
-    """Read a payload; raises `WireInvalid` and nothing else."""
+    """Read a payload; raises `WireInvalid` and nothing else.
+
+    One that the Tahu libraries compressed holds the payload meant in its body.
+    """
     if len(data) > MAX_BYTES:
         msg = f"{len(data):,} bytes are more than {MAX_BYTES:,}"
         raise WireInvalid(msg)
-    return Payload(**record(data, _PAYLOAD))
+    said = record(data, _PAYLOAD)
+    if said.get("uuid") == COMPRESSED:
+        said = record(_inflated(said.get("body", b"")), _PAYLOAD)
+    return Payload(said.get("timestamp_ms"), said.get("seq"), said.get("metrics", ()))
+
+
+def _inflated(body: bytes) -> bytes:
+    unpacker = zlib.decompressobj(_ZLIB_OR_GZIP)
+    try:
+        data = unpacker.decompress(body, MAX_BYTES)
+    except zlib.error as error:
+        msg = f"a compressed payload cannot be read: {error}"
+        raise WireInvalid(msg) from error
+    if not unpacker.eof:
+        msg = f"a compressed payload is cut off or has more than {MAX_BYTES:,} bytes"
+        raise WireInvalid(msg)
+    return data
 
 
 def encode(payload: Payload) -> bytes:
@@ -161,4 +184,6 @@ _PAYLOAD: Final = {
     1: Rule("timestamp_ms", VARINT, int),
     2: Rule("metrics", LENGTH, _metric, MAX_METRICS),
     3: Rule("seq", VARINT, int),
+    4: Rule("uuid", LENGTH, text),
+    5: Rule("body", LENGTH, bytes),
 }

@@ -7,7 +7,7 @@ from protocols.mqtt.shapes.sparkplug_b.payload import Metric, Payload, encode
 from shared.clock import Clock
 
 CONTROL: Final = "Node Control/Rebirth"
-FIRST_WAIT_S: Final = 10.0
+FIRST_WAIT_S: Final = 2.0
 LONGEST_WAIT_S: Final = 600.0
 
 
