@@ -156,5 +156,29 @@ def built_in() -> Mapping[str, Template]:
     return {path.stem: load(path) for path in sorted(_files(Path(__file__).parent))}
 
 
+def fitting(driver: str, vendor: str, model: str) -> list[str]:
+    """List the templates of a driver that a device may be of, by what it says of itself.
+
+    The title must name the vendor, and if it names models (words with a digit), one of them must
+    begin the device's.
+    """
+    told = {word for word in _words(vendor) if len(word) > 2}
+    models = _words(model)
+    return [
+        name
+        for name, one in built_in().items()
+        if one.driver == driver and told & set(_words(one.title)) and _is_of(one.title, models)
+    ]
+
+
+def _is_of(title: str, models: list[str]) -> bool:
+    named = [word for word in _words(title) if any(sign.isdigit() for sign in word)]
+    return not named or any(model.startswith(word) for word in named for model in models)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
 def _files(folder: Path) -> Iterator[Path]:
     return folder.glob("*/templates/*.yaml")

@@ -87,6 +87,20 @@ class Bus:
                 break
         return answers
 
+    async def sound(self, unit: int, pdu: bytes, timeout_s: float) -> bytes | None:
+        """Ask a unit that may not be there; None if it does not answer, which is held against none.
+
+        Raises `LinkLost` if the link is gone.
+        """
+        async with self._turns.turn():
+            if self._connection is None:
+                raise LinkLost(f"Modbus {self.options.address}: not connected")
+            try:
+                (answer,) = await self._connection.ask([pdu], unit, timeout_s, may_be_silent=True)
+            except NoAnswer:
+                return None
+            return answer
+
     async def _asked(self, unit: int, pdus: Sequence[bytes], timeout_s: float) -> list[bytes]:
         if self._connection is None:
             raise LinkLost(f"Modbus {self.options.address}: not connected")

@@ -29,6 +29,7 @@ class _Exchange:
     timeout_s: float
     is_wanted_back: Callable[[], bool]
     future: asyncio.Future[list[bytes]]
+    may_be_silent: bool = False
     answers: list[bytes] = field(default_factory=list)
     is_abandoned: bool = False
 
@@ -95,13 +96,16 @@ class Connection(asyncio.BufferedProtocol):
         unit: int,
         timeout_s: float,
         is_wanted_back: Callable[[], bool] = lambda: False,
+        *,
+        may_be_silent: bool = False,
     ) -> list[bytes]:
         """Make the requests one after the other and give the answers' PDUs; raises `LinkLost`.
 
         A gateway's "device not reached" ends the row early: it would take as long for every other
         request; so does `is_wanted_back`, when it says that somebody else is to go before the next
-        one. The caller asks once at a time. When it is cancelled, the request under way is
-        still with the device: the next one first waits for that answer, which is thrown away.
+        one. The silence of a unit that `may_be_silent` is not taken for that of the link. The
+        caller asks once at a time. When it is cancelled, the request under way is still with the
+        device: the next one first waits for that answer, which is thrown away.
         """
         if self._exchange is not None:
             await asyncio.wait([self._exchange.future])
@@ -110,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
         if not pdus:
             return []
         exchange = self._exchange = _Exchange(
-            pdus, unit, timeout_s, is_wanted_back, self._loop.create_future()
+            pdus, unit, timeout_s, is_wanted_back, self._loop.create_future(), may_be_silent
         )
         self._send(exchange)
         try:
@@ -208,7 +212,7 @@ class Connection(asyncio.BufferedProtocol):
                 else f" (an answer came with transaction id {self._foreign} instead of"
                 f" {self._transaction})"
             )
-        self._unanswered += 1
+        self._unanswered += not self._exchange.may_be_silent
         self._filled = 0
         if self._unanswered >= self.units:
             self._give_up(waited, NoAnswer)

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from protocols.driver import DriverType, Node, Page, PointSource
+from protocols.driver import Node, Page, PointSource
 from protocols.modbus import identity, sunspec
 from protocols.modbus.bus import Bus, Line
 from protocols.modbus.options import ModbusDeviceOptions, ModbusPointOptions
@@ -128,7 +128,7 @@ class ModbusDriver:
         blocks = await sunspec.blocks_of(self._asked)
         if not blocks:
             msg = (
-                f"{_unit(self._options)} shows no SunSpec models, and Modbus has no other way to"
+                f"{unit_of(self._options)} shows no SunSpec models, and Modbus has no other way to"
                 " say what a device has: use a template, or the manual"
             )
             raise Refused(msg)
@@ -162,7 +162,8 @@ class ModbusDriver:
             await line.close()
 
 
-def _unit(options: ModbusDeviceOptions) -> str:
+def unit_of(options: ModbusDeviceOptions) -> str:
+    """Name the one device that these options reach."""
     return f"{options.address} unit {options.unit}"
 
 
@@ -175,15 +176,3 @@ def _shown(columns: Columns, row: int) -> str:
     if columns.quality[row]:
         return ""
     return columns.texts.get(row) or f"{columns.value[row]:.15g}"
-
-
-def driver_type() -> DriverType:
-    """Describe the Modbus driver to the registry."""
-    return DriverType(
-        name="modbus",
-        title="Modbus",
-        device_options=ModbusDeviceOptions,
-        point_options=ModbusPointOptions,
-        make=ModbusDriver,
-        address=_unit,
-    )
