@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from edge.live import LiveValue
 from edge.settings import DIAGNOSTICS_NAME, Device
-from protocols.mqtt.shapes import Publication
+from protocols.mqtt.publication import Publication
 from shared.model import Point, PointType
 from shared.quality import QualityClass, class_of, reason_of
 

@@ -13,9 +13,9 @@ from typing import Final
 from edge.announcement import OFFLINE, ONLINE, Names, announcement, state
 from edge.live import LiveValues, TooManyWatch, Watch
 from edge.settings import Device, HomeAssistantSection
-from protocols.mqtt.browsing import Heard, listen
 from protocols.mqtt.connection import Connection
-from protocols.mqtt.shapes import Publication
+from protocols.mqtt.listening import Heard, listen
+from protocols.mqtt.publication import Publication
 from protocols.mqtt.wire import Session
 from shared.backoff import Backoff
 from shared.clock import Clock

@@ -1,47 +1,22 @@
 """What a broker has, found by listening: topics first, then the values in their messages."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from protocols.driver import Node, Page
 from protocols.mqtt.connection import Connection
 from protocols.mqtt.filters import covers, problem_of
+from protocols.mqtt.listening import Heard, listen
 from protocols.mqtt.options import MqttDevice, TopicFilter
 from protocols.mqtt.proposals import has_leaves, leaves_of, topic_node
 from protocols.mqtt.shaped import shape_of
 from protocols.mqtt.shapes import Shape
 from protocols.mqtt.wire import Received
-from shared.errors import OptionsWrong, Refused
+from shared.errors import OptionsWrong
 
-MAX_TOPICS: Final = 5_000
-MAX_BYTES: Final = 16 * 1024 * 1024
 _TOPIC: Final = "topic:"
 _DEVICE: Final = "device:"
 _EVERYTHING: Final = TopicFilter(filter="#")
-
-
-@dataclass(slots=True)
-class Heard:
-    """The last message of each topic, within bounds."""
-
-    payloads: dict[str, bytes] = field(default_factory=dict)
-    size: int = 0
-
-    def take(self, message: Received) -> bool:
-        """Keep a message; tells whether that is enough."""
-        topic, payload = message.topic, message.payload
-        if not topic:
-            return False
-        self.size += len(payload) - len(self.payloads.get(topic, b""))
-        self.payloads[topic] = payload
-        return len(self.payloads) >= MAX_TOPICS or self.size >= MAX_BYTES
-
-    def only(self, message: Received) -> bool:
-        """Keep a message, which is the only one that is awaited."""
-        self.take(message)
-        return True
 
 
 class Browsing:
@@ -117,36 +92,6 @@ class Browsing:
 
     def _has(self, topic: str) -> Callable[[Received], bool]:
         return lambda message: self._heard.take(message) or message.topic == topic
-
-
-async def listen(
-    connection: Connection,
-    filters: Sequence[str],
-    limit_s: float,
-    take: Callable[[Received], bool],
-) -> None:
-    """Take messages under filters until `take` says that it is enough, or the time is up.
-
-    All are acknowledged at once: never on a connection whose messages somebody waits for. Raises
-    `Refused` if the broker grants no filter, `LinkLost`.
-    """
-    connection.subscribe(filters)
-    refused: set[str] = set()
-    try:
-        async with asyncio.timeout(limit_s):
-            is_enough = False
-            while not is_enough:
-                messages = [one.content for one in await connection.receive()]
-                connection.acknowledge([one.packet_id for one in messages if one.packet_id])
-                is_enough = (
-                    sum(map(take, messages)) > 0
-                )  # all are taken, also those behind the last
-                refused |= connection.refused_topics()
-                if refused >= set(filters):
-                    raise Refused(f"the broker lets us not listen to {', '.join(sorted(refused))}")
-    except TimeoutError:
-        pass  # what was heard by now is what there is
-    connection.unsubscribe(filters)
 
 
 def _showing(shape: Shape, connection: Connection) -> Callable[[Received], bool]:

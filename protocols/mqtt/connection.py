@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from protocols.mqtt.broker import MqttBroker
-from protocols.mqtt.shapes import Publication
+from protocols.mqtt.publication import Publication
 from protocols.mqtt.wire import Listener, Received, Session, VersionRefused, Wire
 from shared.clock import Clock
 from shared.errors import LinkLost, OptionsWrong, Refused

@@ -9,9 +9,10 @@ from typing import Final, Self
 
 from protocols.driver import Delivery, DriverType, Page, PointSource
 from protocols.mqtt import tls
-from protocols.mqtt.browsing import Browsing, Heard, listen
+from protocols.mqtt.browsing import Browsing
 from protocols.mqtt.connection import Connection
 from protocols.mqtt.deliveries import Deliveries
+from protocols.mqtt.listening import Heard, listen
 from protocols.mqtt.options import MAX_IN_FLIGHT, MqttDevice, MqttPoint
 from protocols.mqtt.plan import Plan
 from protocols.mqtt.shaped import shape_of

@@ -92,12 +92,7 @@ class Plan:
         for will in topic.wills:
             for series in self._presence.hear(will, payload):
                 rows.tell(series, (math.nan, Reason.LINK_DOWN), arrival, None)
-        is_retained = arrival.is_retained
-        feeds = [
-            feed
-            for feed in topic.feeds
-            if self._presence.is_believed(feed.series, is_retained=is_retained)
-        ]
+        feeds = self._believed(topic.feeds, arrival)
         document = document_in(payload) if topic.reads_json else Missing.MISFIT
         if topic.counter is None:
             decode_document(feeds, payload, document, arrival, rows)
@@ -111,6 +106,16 @@ class Plan:
                 rows.add(series, gap_at_us, math.nan, bad(Reason.MESSAGES_LOST))
         rows.extend(told)
         topic.counter.last_at_us = max(told.observed_at, default=arrival.at_us)
+
+    def _believed(self, feeds: Sequence[Feed], arrival: Arrival) -> Sequence[Feed]:
+        if self._presence.is_everybody_there:
+            return feeds
+        is_retained = arrival.is_retained
+        return [
+            feed
+            for feed in feeds
+            if self._presence.is_believed(feed.series, is_retained=is_retained)
+        ]
 
 
 def _checked(source: PointSource) -> MqttPoint:

@@ -32,6 +32,11 @@ class Presence:
         """Begin with everybody there."""
         self._away: set[int] = set()
 
+    @property
+    def is_everybody_there(self) -> bool:
+        """Tell whether no point is away."""
+        return not self._away
+
     def hear(self, will: Will, payload: bytes) -> Sequence[int]:
         """Take what an availability topic says; tells which points are away from now on."""
         word = _word(will, payload)

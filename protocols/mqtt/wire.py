@@ -18,7 +18,7 @@ from paho.mqtt.properties import Properties
 
 from protocols.mqtt import tls
 from protocols.mqtt.broker import MqttBroker
-from protocols.mqtt.shapes import Publication
+from protocols.mqtt.publication import Publication
 from shared.errors import DriverError, LinkLost, Refused
 
 QOS: Final = 1

@@ -7,7 +7,7 @@ from typing import Any
 from protocols.driver import PointSource
 from protocols.mqtt.binary import packed
 from protocols.mqtt.options import MqttPoint, Write
-from protocols.mqtt.shapes import Publication
+from protocols.mqtt.publication import Publication
 from shared.errors import OptionsWrong
 from shared.model import PointType
 

@@ -17,8 +17,8 @@ from edge.live import LiveValues
 from edge.settings import Device, HomeAssistantSection
 from protocols.driver import DriverType, PointSource
 from protocols.mqtt import driver_type
-from protocols.mqtt.browsing import Heard, listen
 from protocols.mqtt.connection import Connection
+from protocols.mqtt.listening import Heard, listen
 from protocols.mqtt.options import MqttDevice
 from protocols.mqtt.wire import Session
 from protocols.testing.rig import closed_port, deaf_server, eventually

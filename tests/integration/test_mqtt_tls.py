@@ -92,6 +92,7 @@ BELIEVED: Final[tuple[dict[str, Any], ...]] = (
     {"tls_ca": ROOT.pem.decode(), "tls_server_name": "localhost"},
     {"tls_ca": ROOT.pem.decode(), "version": "5"},
     {"tls_fingerprint": FINGERPRINT},
+    {"tls_fingerprint": FINGERPRINT, "max_in_flight": 1},  # reading stops after each message
     {"tls_fingerprint": ":".join(re.findall("..", FINGERPRINT.upper()))},
 )
 

@@ -6,8 +6,20 @@ from importlib import import_module
 from typing import Any, Literal, Protocol, get_args
 
 from protocols.driver import Node
+from protocols.mqtt.publication import Publication
 from shared.errors import OptionsWrong
 from shared.quality import Reason
+
+__all__ = [
+    "Place",
+    "Publication",
+    "Scalar",
+    "Shape",
+    "ShapeName",
+    "ShapeOptions",
+    "Update",
+    "find",
+]
 
 ShapeName = Literal["sparkplug_b", "zigbee2mqtt", "tasmota", "shelly", "esphome", "chirpstack"]
 Scalar = bool | int | float | str | None
@@ -52,15 +64,6 @@ class Update:
     reason: Reason = Reason.NONE
     observed_at: int | None = None
     is_time_lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A message to publish."""
-
-    topic: str
-    payload: bytes
-    is_retained: bool = False
 
 
 class Shape(Protocol):
