@@ -1,49 +1,31 @@
 """The OPC UA driver: points read in batches, or pushed by a subscription that is watched."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from protocols.driver import Delivery, DriverType, PointSource
-from protocols.opcua.binary import Malformed
-from protocols.opcua.codec import (
-    NOTHING,
-    Publication,
-    Values,
-    decode_read,
-    fell_behind,
-    to_columns,
-)
+from protocols.driver import Delivery, DriverType, Page, PointSource
+from protocols.opcua import probing
+from protocols.opcua.addresses import parse_address
+from protocols.opcua.browsing import Browser
+from protocols.opcua.discovery import OpcuaSearch, discover
+from protocols.opcua.following import Following
 from protocols.opcua.options import OpcuaDevice, OpcuaPoint
-from protocols.opcua.publishing import Publishing
-from protocols.opcua.session import NodeId, Session, Subscription, TooMuchAtOnce, parse_node
+from protocols.opcua.reading import Plan, Reading
+from protocols.opcua.resolving import Resolver
+from protocols.opcua.session import Session
+from protocols.opcua.writing import write
 from shared.clock import Clock, SystemClock
-from shared.columns import Columns, concatenate
-from shared.errors import LinkLost, OptionsWrong
+from shared.columns import Columns
+from shared.errors import OptionsWrong
 from shared.model import PointType
-
-_BAD_DECODING: Final = 0x8007_0000
-_GOOD_LIMIT: Final = 1 << 30
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """The nodes of the points, and which of them are texts."""
-
-    nodes: tuple[NodeId, ...]
-    is_text: NDArray[np.bool_]
-
-    def part(self, start: int, stop: int) -> "Plan":
-        """Take the points from `start` up to `stop`."""
-        return Plan(self.nodes[start:stop], self.is_text[start:stop])
 
 
 class OpcuaDriver:
-    """One connection to an OPC UA server; reads and subscribes.
+    """One connection to an OPC UA server: reads, subscribes, writes, browses.
 
     A reading's time is the source's, else the server's, else now. Repeats of one (time, value) are
     passed on: a server repeats current values when a subscription begins, and the collector drops
@@ -52,18 +34,16 @@ class OpcuaDriver:
     """
 
     def __init__(self, options: OpcuaDevice, clock: Clock | None = None) -> None:
+        """Keep the options; raises `OptionsWrong` for an identity that is none."""
         self._options = options
         self._clock = clock or SystemClock()
         self._session = Session(options)
+        self._resolver = Resolver(self._session)
+        self._reading = Reading(self._session, self._resolver, self._clock)
+        self._browser = Browser(self._session, self._resolver)
 
     async def __aenter__(self) -> Self:
         """Connect; raises `LinkLost`, `Refused` or `OptionsWrong`."""
-        if self._options.user is not None or self._options.password is not None:
-            msg = (
-                f"{self._options.url}: user and password would travel unencrypted; "
-                "leave them out, this version connects without encryption only"
-            )
-            raise OptionsWrong(msg)
         await self._session.open()
         return self
 
@@ -77,137 +57,77 @@ class OpcuaDriver:
         await self._session.close()
 
     def plan(self, points: Sequence[PointSource]) -> Plan:
-        """Read the node ids; raises `OptionsWrong` naming the point."""
-        nodes = []
-        for source in points:
-            options = OpcuaPoint.model_validate(source.options)
-            try:
-                nodes.append(parse_node(options.node))
-            except OptionsWrong as error:
-                msg = f"{source.point.key}: {error}"
-                raise OptionsWrong(msg) from error
+        """Note where the points are; namespaces and paths are looked up over a connection."""
+        options = [OpcuaPoint.model_validate(source.options) for source in points]
+        addresses = tuple(parse_address(one.node, one.path, one.index) for one in options)
         texts = [source.point.type is PointType.TEXT for source in points]
-        return Plan(tuple(nodes), np.array(texts, np.bool_))
+        paths = [bool(address.path) for address in addresses]
+        return Plan(addresses, np.array(texts, np.bool_), np.array(paths, np.bool_))
 
     async def read(self, plan: Plan) -> Columns:
         """Read every node once; one that cannot be read or decoded is bad, the others live."""
-        parts = []
-        chunk = self._session.read_chunk
-        for start in range(0, len(plan.nodes), chunk):
-            part = await self._read_part(plan.part(start, start + chunk))
-            parts.append(part.with_series(part.series + np.int32(start)))
-        return concatenate(parts)
+        return await self._reading.read(plan)
 
     async def subscribe(self, plan: Plan, known: Sequence[bytes]) -> AsyncIterator[Delivery]:
         """Yield one delivery a notification until the link is lost.
 
-        Nodes that cannot be monitored come first, as bad readings. At most a few notifications wait
-        here; what follows waits at the server, and if it overflows there (which the server flags)
-        `LinkLost` says so *before* anything newer is yielded, so that the gap covers the hole. A
-        notification that cannot be decoded is replaced by a read of all points.
+        Nodes that cannot be monitored come first, as bad readings, or are read at an interval. At
+        most a few notifications wait here; what follows waits at the server, and if it overflows
+        there (which the server flags) `LinkLost` says so *before* anything newer is yielded, so
+        that the gap covers the hole. A notification that cannot be decoded is replaced by a read of
+        all points.
         """
         del known  # OPC UA repeats nothing over sessions
-        subscription = await self._session.create_subscription()
-        publishing = Publishing(self._session, subscription, self._options.url)
-        is_linked = True
+        following = Following(self._session, self._reading, self._clock, plan)
+        async with aclosing(following.all()) as readings:
+            async for columns in readings:
+                yield Delivery(columns, (), _nothing)
+
+    async def write(
+        self, source: PointSource, value: float | str | None, priority: int = 16
+    ) -> None:
+        """Write one value in the server's own type; OPC UA knows no priorities and no release."""
+        del priority
+        if value is None:
+            msg = f"{source.point.key}: OPC UA gives nothing back; write a value"
+            raise OptionsWrong(msg)
+        (target,) = await self._reading.targets(self.plan([source]))
         try:
-            refused = await self._monitor(subscription, plan)
-            if len(refused):
-                yield Delivery(refused, (), _nothing)
-            while True:
-                publication = await publishing.next(self._options.timeout_s)
-                if publication.subscription_id == subscription.id:
-                    for columns in await self._columns(publication, plan):
-                        yield Delivery(columns, (), _nothing)
-        except LinkLost:
-            is_linked = False
-            raise
-        finally:
-            await publishing.close()
-            if is_linked:
-                await self._session.delete_subscription(subscription.id)
+            await write(self._session, target, value)
+        except OptionsWrong as error:
+            msg = f"{source.point.key}: {error}"
+            raise OptionsWrong(msg) from error
 
-    async def _columns(self, publication: Publication, plan: Plan) -> list[Columns]:
-        if any(fell_behind(values) for values in publication.changes):
-            msg = (
-                f"{self._options.url}: fell behind, the server dropped values; "
-                "raise queue_size or sample less often"
-            )
-            raise LinkLost(msg)
-        now_us = self._clock.now_us()
-        known = [_within(values, len(plan.nodes)) for values in publication.changes]
-        columns = [to_columns(values, plan.is_text, now_us) for values in known if len(values)]
-        return [*columns, await self.read(plan)] if publication.damaged else columns
+    async def browse(self, parent: str = "", cursor: str = "", limit: int = 200) -> Page:
+        """List what lies below a node; raises `OptionsWrong`, `Refused`, `LinkLost`."""
+        return await self._browser.page(parent, cursor, limit)
 
-    async def _monitor(self, subscription: Subscription, plan: Plan) -> Columns:
-        """Monitor all points; gives a bad reading for each that the server refuses."""
-        statuses: list[int] = []
-        chunk = self._session.monitor_chunk
-        items = list(enumerate(plan.nodes))
-        for start in range(0, len(items), chunk):
-            statuses += await self._monitor_part(subscription, items[start : start + chunk])
-        refused = np.flatnonzero(np.array(statuses, np.uint32) >= _GOOD_LIMIT)
-        values = _failed(refused.astype(np.uint32), np.array(statuses, np.uint32)[refused])
-        return to_columns(values, plan.is_text, self._clock.now_us())
+    async def reach(self) -> str:
+        """See whether somebody listens at the address; raises `LinkLost`."""
+        return await probing.reach(self._options)
 
-    async def _monitor_part(
-        self, subscription: Subscription, items: Sequence[tuple[int, NodeId]]
-    ) -> list[int]:
-        try:
-            return await self._session.monitor(subscription.id, items)
-        except TooMuchAtOnce as error:
-            if len(items) == 1:
-                return [error.status]
-        half = len(items) // 2
-        return [
-            *await self._monitor_part(subscription, items[:half]),
-            *await self._monitor_part(subscription, items[half:]),
-        ]
-
-    async def _read_part(self, plan: Plan) -> Columns:
-        try:
-            values = decode_read(await self._session.read(plan.nodes), len(plan.nodes))
-        except (Malformed, TooMuchAtOnce) as error:
-            if len(plan.nodes) == 1:
-                status = error.status if isinstance(error, TooMuchAtOnce) else _BAD_DECODING
-                values = _failed(np.zeros(1, np.uint32), np.array([status], np.uint32))
-            else:
-                return await self._read_halves(plan)
-        return to_columns(values, plan.is_text, self._clock.now_us())
-
-    async def _read_halves(self, plan: Plan) -> Columns:
-        half = len(plan.nodes) // 2
-        first = await self._read_part(plan.part(0, half))
-        second = await self._read_part(plan.part(half, len(plan.nodes)))
-        return concatenate([first, second.with_series(second.series + np.int32(half))])
+    async def identify(self) -> Mapping[str, str]:
+        """Ask the server who made it."""
+        return await probing.identify(self._session)
 
 
 def driver_type() -> DriverType:
     """Describe the driver to the registry."""
-    return DriverType("opcua", OpcuaDevice, OpcuaPoint, OpcuaDriver, pushes=True)
-
-
-def _failed(handles: NDArray[np.uint32], statuses: NDArray[np.uint32]) -> Values:
-    count = len(handles)
-    times = np.zeros(count, np.int64)
-    carried = np.full(count, NOTHING, np.uint8)
-    return Values(handles, statuses, times, times, np.full(count, np.nan), carried)
-
-
-def _within(values: Values, count: int) -> Values:
-    """Leave out values under handles that were never given out."""
-    if not len(values) or int(values.handle.max()) < count:
-        return values
-    rows = np.flatnonzero(values.handle < count)
-    texts = {at: values.texts[row] for at, row in enumerate(rows.tolist()) if row in values.texts}
-    return replace(
-        values,
-        **{
-            name: getattr(values, name)[rows]
-            for name in ("handle", "status", "source", "server", "value", "carried")
-        },
-        texts=texts,
+    return DriverType(
+        name="opcua",
+        title="OPC UA",
+        device_options=OpcuaDevice,
+        point_options=OpcuaPoint,
+        make=OpcuaDriver,
+        pushes=True,
+        address=_url,
+        discover=discover,
+        discover_options=OpcuaSearch,
     )
+
+
+def _url(options: OpcuaDevice) -> str:
+    return options.url.rstrip("/").lower()
 
 
 def _nothing() -> None:

@@ -6,7 +6,8 @@ from typing import Final
 
 from protocols.opcua.binary import Malformed
 from protocols.opcua.codec import Publication, decode_publish
-from protocols.opcua.session import Session, Subscription, TooManyRequests, status_name
+from protocols.opcua.faults import TooManyRequests, status_name
+from protocols.opcua.session import Session, Subscription
 from shared.errors import LinkLost
 
 REQUESTS: Final = 3

@@ -1,13 +1,13 @@
-"""One channel and session with an OPC UA server: the only module that knows asyncua.
+"""One channel and session with an OPC UA server.
 
-asyncua encodes requests, keeps the secure channel and matches answers to requests. Its background
-tasks (reconnect, watchdog, publish loop) are not used: they retry and log by themselves, which is
-the collector's business, and a notification that they cannot parse is lost as a whole.
+What knows asyncua is this module, `security`, `services` and `faults`, nothing else. It encodes
+requests, keeps the secure channel and matches answers to requests. Its background tasks (reconnect,
+watchdog, publish loop) are not used: they retry and log by themselves, which is the collector's
+business, and a notification that they cannot parse is lost as a whole.
 """
 
 import asyncio
 import logging
-import struct
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,57 +20,38 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import struct_from_binary
-from asyncua.ua.uaerrors import UaError, UaStatusCodeError
+from asyncua.ua.uaerrors import UaStatusCodeError
 
+from protocols.opcua import security
 from protocols.opcua.binary import Malformed
-from protocols.opcua.codec import NUMBER, decode_read
+from protocols.opcua.codec import decode_read
+from protocols.opcua.faults import (
+    LIBRARY_FAULTS,
+    TOO_MUCH_AT_ONCE,
+    UNSURE,
+    ServiceRefused,
+    TooManyRequests,
+    TooMuchAtOnce,
+    explain,
+    explain_channel,
+    status_name,
+)
 from protocols.opcua.options import OpcuaDevice
-from shared.errors import DriverError, LinkLost, OptionsWrong, Refused
+from protocols.opcua.scalars import NUMBER
+from protocols.opcua.trust import Identity, load_identity
+from shared.errors import DriverError, LinkLost, OptionsWrong
 
 NodeId = ua.NodeId
+Attribute = AttributeIds
+APPLICATION_URI: Final = "urn:spine:gateway"
 CHANNEL_LIFETIME_S: Final = 3_600.0
 SUBSCRIPTION_LIFETIME_S: Final = 60.0
 MAX_NOTIFICATIONS: Final = 10_000
 
-# What asyncua lets through when a server answers what it does not expect (trap: a bare
-# AttributeError where a login policy is missing); each of them means that talking failed.
-_LIBRARY_FAULTS: Final = (
-    OSError, TimeoutError, UaError, struct.error,
-    AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError,
-)  # fmt: skip
-_REFUSALS: Final = frozenset(
-    {
-        "BadCertificateInvalid", "BadCertificateUntrusted", "BadIdentityTokenInvalid",
-        "BadIdentityTokenRejected", "BadSecurityChecksFailed", "BadSecurityModeRejected",
-        "BadSecurityPolicyRejected", "BadTcpNotEnoughResources", "BadTooManySessions",
-        "BadTooManySubscriptions", "BadUserAccessDenied", "BadUserSignatureInvalid",
-    }
-)  # fmt: skip
-_TOO_MUCH_AT_ONCE: Final = frozenset(
-    {
-        "BadTooManyOperations", "BadEncodingLimitsExceeded", "BadResponseTooLarge",
-        "BadRequestTooLarge", "BadTcpMessageTooLarge", "BadEncodingError", "BadDecodingError",
-        "BadInternalError", "BadUnexpectedError", "BadNodeIdInvalid", "BadNodeIdUnknown",
-        "BadUserAccessDenied", "BadTooManyMonitoredItems", "BadOutOfMemory",
-    }
-)  # fmt: skip
 _LIMITS: Final = (
     ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
     ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
 )
-
-
-class TooMuchAtOnce(DriverError):
-    """The server refuses a request as a whole: ask for less at once. `status` is its code."""
-
-    def __init__(self, status: int) -> None:
-        """Keep the status code."""
-        self.status = status
-        super().__init__(status_name(status))
-
-
-class TooManyRequests(DriverError):
-    """The server keeps fewer publish requests than were sent, or this one expired there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,62 +62,82 @@ class Subscription:
     keepalive_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node, or one element of the array that it holds."""
+
+    node: NodeId
+    index: str | None = None
+
+
 def parse_node(text: str) -> NodeId:
-    """Read a node id; raises `OptionsWrong`."""
+    """Read a node id whose namespace is a number; raises `OptionsWrong`."""
     try:
         return ua.NodeId.from_string(text)
-    except _LIBRARY_FAULTS as error:
+    except LIBRARY_FAULTS as error:
         msg = f"{text!r} is no node id; write ns=2;s=NAME or ns=2;i=NUMBER"
         raise OptionsWrong(msg) from error
-
-
-def status_name(status: int) -> str:
-    """Name a status code as the specification does."""
-    name: str = ua.StatusCode(ua.UInt32(status & 0xFFFF0000)).name
-    return name
 
 
 class Session:
     """Raises only our errors, each naming the server."""
 
     def __init__(self, options: OpcuaDevice) -> None:
-        self._options = options
+        self.options = options
+        self.read_chunk = self.monitor_chunk = options.chunk
+        self._identity = _identity(options)
         self._client: Client | None = None
         self._renew_at_s = 0.0
         self._renewing = asyncio.Lock()
-        self.read_chunk = self.monitor_chunk = options.chunk
 
     async def open(self) -> None:
-        """Connect, open the channel, create and activate the session, read its limits."""
+        """Connect, open the channel, create and activate the session, read its limits.
+
+        Where security is asked for, the server's certificate is looked at first, over a channel
+        without any, and nothing is said to a server whose certificate nobody accepted.
+        """
         _quieten()
-        options = self._options
-        client = self._client = Client(options.url, timeout=options.timeout_s)
-        client.name = client.description = "SPINE gateway"
-        client.application_uri = "urn:spine:gateway"
-        client.session_timeout = int(options.session_timeout_s * 1000)
-        client.secure_channel_timeout = int(CHANNEL_LIFETIME_S * 1000)
+        client = self._client = self._made()
         try:
-            async with asyncio.timeout(3 * options.timeout_s):
-                await client.connect_socket()
-                await client.send_hello()
-                await client.open_secure_channel()
-                await client.create_session()
-                await client.activate_session()
+            async with asyncio.timeout(4 * self.options.timeout_s):
+                if self._identity is not None:
+                    await security.secure(client, self.options, self._identity)
+                await self._open_channel(client)
+                created = await client.create_session()
+                await security.sign_in(client, self.options, created)
                 self._plan_renewal(client)
                 await self._ask_limits()
-        except _LIBRARY_FAULTS as error:
+        except LIBRARY_FAULTS as error:
             await self.drop()
-            raise _explain(error, self._options) from error
+            raise explain(error, self.options, self._identity) from error
         except BaseException:
             await self.drop()
             raise
+
+    def _made(self) -> Client:
+        options = self.options
+        client = Client(options.url, timeout=options.timeout_s)
+        client.name = client.description = "SPINE gateway"
+        uri = self._identity.application_uri if self._identity is not None else None
+        client.application_uri = uri or APPLICATION_URI
+        client.session_timeout = int(options.session_timeout_s * 1000)
+        client.secure_channel_timeout = int(CHANNEL_LIFETIME_S * 1000)
+        return client
+
+    async def _open_channel(self, client: Client) -> None:
+        await client.connect_socket()
+        await client.send_hello()
+        try:
+            await client.open_secure_channel()
+        except LIBRARY_FAULTS as error:
+            raise explain_channel(error, self.options, self._identity) from error
 
     async def close(self) -> None:
         """Say goodbye within the timeout and disconnect; never raises for a lost link."""
         client = self._client
         if client is not None and client.uaclient.protocol is not None:
-            with suppress(*_LIBRARY_FAULTS):
-                async with asyncio.timeout(self._options.timeout_s):
+            with suppress(*LIBRARY_FAULTS):
+                async with asyncio.timeout(self.options.timeout_s):
                     await client.uaclient.session.close_session(delete_subscriptions=True)
                     await client.uaclient.protocol.close_secure_channel()
         await self.drop()
@@ -144,27 +145,20 @@ class Session:
     async def drop(self) -> None:
         """Cut the connection."""
         client, self._client = self._client, None
-        protocol = client.uaclient.protocol if client is not None else None
-        if protocol is not None and protocol.transport is not None:
-            if protocol.transport.get_write_buffer_size():
-                protocol.transport.abort()  # a peer that reads nothing would hold it open
-            else:
-                protocol.transport.close()
-            await asyncio.sleep(0)  # lets the transport close its socket
+        if client is not None:
+            await security.drop(client)
 
-    async def read(self, nodes: Sequence[NodeId]) -> bytes:
+    async def read(self, targets: Sequence[Target]) -> bytes:
         """Read the value attribute of nodes; gives the encoded ReadResponse."""
         request = ua.ReadRequest()
         request.Parameters.MaxAge = 0
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.Parameters.NodesToRead = [
-            ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for node in nodes
-        ]
-        return await self._ask(request, can_split=True)
+        request.Parameters.NodesToRead = [_value_of(target) for target in targets]
+        return await self.ask(request, can_split=True)
 
     async def create_subscription(self) -> Subscription:
-        """Create a subscription as the options ask."""
-        options = self._options
+        """Create a subscription as the options ask; raises `Refused` if the server has none."""
+        options = self.options
         interval_ms = options.publishing_interval_ms
         keepalive = max(1, round(options.keepalive_s * 1000 / interval_ms))
         request = ua.CreateSubscriptionRequest()
@@ -175,26 +169,27 @@ class Session:
         )
         request.Parameters.MaxNotificationsPerPublish = MAX_NOTIFICATIONS
         request.Parameters.PublishingEnabled = True
-        granted = self._parse(ua.CreateSubscriptionResponse, await self._ask(request)).Parameters
+        answer = await self.ask(request, can_refuse=True)
+        granted = self.parse(ua.CreateSubscriptionResponse, answer).Parameters
         revised_s = granted.RevisedPublishingInterval / 1000
         return Subscription(
             int(granted.SubscriptionId),
             max(options.keepalive_s, revised_s * granted.RevisedMaxKeepAliveCount),
         )
 
-    async def monitor(self, subscription_id: int, items: Sequence[tuple[int, NodeId]]) -> list[int]:
-        """Monitor (handle, node) items; gives each one's status code."""
+    async def monitor(self, subscription_id: int, items: Sequence[tuple[int, Target]]) -> list[int]:
+        """Monitor (handle, target) items; gives each one's status code."""
         request = ua.CreateMonitoredItemsRequest()
         request.Parameters.SubscriptionId = subscription_id
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
         request.Parameters.ItemsToCreate = [
-            _monitored(handle, node, self._options) for handle, node in items
+            _monitored(handle, target, self.options) for handle, target in items
         ]
-        results = self._parse(
-            ua.CreateMonitoredItemsResponse, await self._ask(request, can_split=True)
+        results = self.parse(
+            ua.CreateMonitoredItemsResponse, await self.ask(request, can_split=True)
         ).Results
         if len(results) != len(items):
-            msg = f"{self._options.url}: answered {len(results)} of {len(items)} monitored items"
+            msg = f"{self.options.url}: answered {len(results)} of {len(items)} monitored items"
             raise LinkLost(msg)
         return [int(result.StatusCode.value) for result in results]
 
@@ -205,14 +200,14 @@ class Session:
             ua.SubscriptionAcknowledgement(SubscriptionId=which, SequenceNumber=sequence)
             for which, sequence in acknowledged
         ]
-        return await self._ask(request, waits=True)
+        return await self.ask(request, waits=True)
 
     async def delete_subscription(self, subscription_id: int) -> None:
         """Delete a subscription, as far as the link still allows."""
         request = ua.DeleteSubscriptionsRequest()
         request.Parameters.SubscriptionIds = [subscription_id]
         with suppress(DriverError):
-            await self._ask(request)
+            await self.ask(request)
 
     async def renew(self) -> None:
         """Renew the channel's token when three quarters of its life are over."""
@@ -224,18 +219,31 @@ class Session:
                 return
             try:
                 await client.open_secure_channel(renew=True)
-            except _LIBRARY_FAULTS as error:
-                raise _explain(error, self._options) from error
+            except LIBRARY_FAULTS as error:
+                raise explain(error, self.options, self._identity) from error
             client.uaclient.revolve_security_token()
             self._plan_renewal(client)
 
     def _plan_renewal(self, client: Client) -> None:
         self._renew_at_s = time.monotonic() + client.secure_channel_timeout * 0.75 / 1000
 
-    async def _ask(self, request: Any, *, waits: bool = False, can_split: bool = False) -> bytes:
+    async def ask(
+        self,
+        request: Any,
+        *,
+        waits: bool = False,
+        can_split: bool = False,
+        can_refuse: bool = False,
+    ) -> bytes:
+        """Send a request; gives the encoded answer.
+
+        `waits`: the answer may take as long as the server likes. A status for the request as a
+        whole is `TooMuchAtOnce` where it `can_split` and `ServiceRefused` where it `can_refuse`,
+        as far as the status speaks of the request and not of the link.
+        """
         protocol = self._client.uaclient.protocol if self._client is not None else None
         if protocol is None:
-            msg = f"{self._options.url}: not connected"
+            msg = f"{self.options.url}: not connected"
             raise LinkLost(msg)
         await self.renew()
         try:
@@ -244,34 +252,49 @@ class Session:
             name = status_name(error.code)
             if waits and name in {"BadTooManyPublishRequests", "BadTimeout"}:
                 raise TooManyRequests(name) from error
-            if can_split and name in _TOO_MUCH_AT_ONCE:
+            if can_split and name in TOO_MUCH_AT_ONCE:
                 raise TooMuchAtOnce(error.code) from error
-            raise _explain(error, self._options) from error
-        except _LIBRARY_FAULTS as error:
-            raise _explain(error, self._options) from error
+            if can_refuse and name not in UNSURE:
+                raise ServiceRefused(self.options.url, error.code) from error
+            raise explain(error, self.options, self._identity) from error
+        except LIBRARY_FAULTS as error:
+            raise explain(error, self.options, self._identity) from error
 
-    def _parse(self, kind: Any, data: bytes) -> Any:
+    def parse(self, kind: Any, data: bytes) -> Any:
+        """Decode an answer; one that cannot be decoded is `LinkLost`."""
         try:
             return struct_from_binary(kind, Buffer(data))
-        except _LIBRARY_FAULTS as error:
-            raise _explain(error, self._options) from error
+        except LIBRARY_FAULTS as error:
+            raise explain(error, self.options, self._identity) from error
 
     async def _ask_limits(self) -> None:
         """Keep to the server's own limits; one that does not tell them is taken at our word."""
         try:
-            data = await self.read([ua.NodeId(ua.Int32(number)) for number in _LIMITS])
+            data = await self.read([Target(ua.NodeId(ua.Int32(number))) for number in _LIMITS])
             told = decode_read(data, len(_LIMITS))
         except (TooMuchAtOnce, Malformed):
             return
         known = (told.carried == NUMBER) & (told.status < 1 << 30) & (told.value >= 1)
-        chunk = self._options.chunk
+        chunk = self.options.chunk
         limits = [min(chunk, int(told.value[row])) if known[row] else chunk for row in (0, 1)]
         self.read_chunk, self.monitor_chunk = limits
 
 
-def _monitored(handle: int, node: NodeId, options: OpcuaDevice) -> ua.MonitoredItemCreateRequest:
+def _identity(options: OpcuaDevice) -> Identity | None:
+    if not options.is_secured or options.identity is None:
+        return None
+    return load_identity(options.identity.get_secret_value(), "identity")
+
+
+def _value_of(target: Target) -> ua.ReadValueId:
+    return ua.ReadValueId(
+        NodeId=target.node, AttributeId=AttributeIds.Value, IndexRange=target.index
+    )
+
+
+def _monitored(handle: int, target: Target, options: OpcuaDevice) -> ua.MonitoredItemCreateRequest:
     item = ua.MonitoredItemCreateRequest()
-    item.ItemToMonitor = ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value)
+    item.ItemToMonitor = _value_of(target)
     item.MonitoringMode = ua.MonitoringMode.Reporting
     item.RequestedParameters.ClientHandle = handle
     item.RequestedParameters.SamplingInterval = (
@@ -286,22 +309,6 @@ def _monitored(handle: int, node: NodeId, options: OpcuaDevice) -> ua.MonitoredI
             Trigger=ua.DataChangeTrigger.StatusValueTimestamp
         )
     return item
-
-
-def _explain(error: BaseException, options: OpcuaDevice) -> DriverError:
-    where = options.url
-    if isinstance(error, UaStatusCodeError):
-        name = status_name(error.code)
-        if name in _REFUSALS:
-            return Refused(f"{where}: the server refuses ({name}); allow this gateway there")
-        return LinkLost(f"{where}: the server answers {name}")
-    if isinstance(error, TimeoutError):
-        return LinkLost(f"{where}: no answer within {options.timeout_s:g} s")
-    if isinstance(error, OSError):
-        return LinkLost(f"{where}: {error or type(error).__name__}")
-    if "No matching endpoints" in str(error):
-        return Refused(f"{where}: the server offers no endpoint without encryption")
-    return LinkLost(f"{where}: answers what is not OPC UA ({type(error).__name__}: {error})")
 
 
 def _quieten() -> None:

@@ -15,7 +15,6 @@ from asyncua.client.client import Client
 from asyncua.common.utils import NotEnoughData
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
-from pydantic import SecretStr
 
 from protocols.driver import PointSource
 from protocols.opcua import session as session_module
@@ -24,7 +23,7 @@ from protocols.opcua.options import OpcuaDevice, OpcuaPoint
 from protocols.testing.rig import Inbox, deaf_server, eventually
 from shared.clock import from_datetime
 from shared.columns import Columns
-from shared.errors import LinkLost, OptionsWrong, Refused
+from shared.errors import LinkLost, Refused
 from shared.model import Point, PointType
 from shared.quality import GOOD, QualityClass, Reason, bad, class_of, reason_of
 from tests.servers.opcua import Lying, OpcuaServer
@@ -302,15 +301,6 @@ async def test_the_trigger_says_whether_a_new_time_is_a_change(
         await server.put("n1", 1.0)
         await inbox.until_seen(1, 1.0)
         assert (inbox.count(0, 0.0) > seen) is arrives
-
-
-async def test_user_and_password_are_refused_on_an_unencrypted_channel(
-    server: OpcuaServer,
-) -> None:
-    options = device(server, user="operator", password=SecretStr("open sesame"))
-    with pytest.raises(OptionsWrong, match="unencrypted") as refusal:
-        await read(options, numbers())
-    assert "sesame" not in str(refusal.value) + repr(options)
 
 
 async def test_a_server_that_wants_a_login_refuses(server: OpcuaServer) -> None:

@@ -8,8 +8,9 @@ import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
 
+from protocols.opcua.faults import TooManyRequests
 from protocols.opcua.publishing import REQUESTS, Publishing
-from protocols.opcua.session import Session, Subscription, TooManyRequests
+from protocols.opcua.session import Session, Subscription
 from shared.errors import LinkLost
 
 SUBSCRIPTION: Final = Subscription(5, keepalive_s=0.05)
