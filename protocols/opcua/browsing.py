@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from protocols.driver import Node, Page
 from protocols.opcua.addresses import AddressWrong, parse_node_name, write_path, write_uri
-from protocols.opcua.attributes import Told, unit_of
+from protocols.opcua.attributes import EXTENSION_OBJECT, Told, unit_of
 from protocols.opcua.faults import ServiceRefused
-from protocols.opcua.kinds import TEXTS
+from protocols.opcua.kinds import NAMES, TEXTS
 from protocols.opcua.resolving import ROOT, Resolver
 from protocols.opcua.services import (
     HAS_COMPONENT,
@@ -33,7 +33,8 @@ OBJECTS: Final = 85
 MOST: Final = 1_000
 _MOST_ANCESTORS: Final = 32
 _CAN_WRITE: Final = 0x02
-_ATTRIBUTES: Final = ("Value", "UserAccessLevel", "Description")
+STANDARD_TYPES: Final = {f"i={number}": number for number in NAMES}
+_ATTRIBUTES: Final = ("Value", "UserAccessLevel", "Description", "DataType")
 
 
 @dataclass(slots=True)
@@ -157,7 +158,7 @@ class Browser:
         told = await read_attributes(self._session, wanted)
         step = len(_ATTRIBUTES)
         return [
-            _Look(told[at * step], told[at * step + 1], told[at * step + 2], units.get(at, ""))
+            _Look(tuple(told[at * step : (at + 1) * step]), units.get(at, ""))
             for at in range(len(nodes))
         ]
 
@@ -186,22 +187,43 @@ class Browser:
 class _Look:
     """What a variable says of itself."""
 
-    value: Told
-    access: Told
-    description: Told
-    unit: str = ""
+    told: tuple[Told, ...]
+    unit: str
+
+    @property
+    def value(self) -> Told:
+        """What the variable holds."""
+        return self.told[0]
+
+    @property
+    def is_writable(self) -> bool:
+        """Tell whether this session's user may write it."""
+        return bool((self.told[1].whole or 0) & _CAN_WRITE)
+
+    @property
+    def description(self) -> str:
+        """What the server says about it."""
+        return self.told[2].text or ""
+
+    @property
+    def kind(self) -> int:
+        """Tell the built-in type, also of what this user may not read."""
+        known = STANDARD_TYPES.get(self.told[3].text or "", 0)
+        return self.value.kind or known
 
 
 def _point(node: Node, look: _Look, source: dict[str, Any]) -> Node:
     is_array = look.value.length is not None
+    if look.kind == EXTENSION_OBJECT:
+        return replace(node, description=look.description)
     return replace(
         node,
         source=source | {"index": "0"} if is_array else source,
         unit=look.unit,
-        type=PointType.TEXT if look.value.kind in TEXTS else PointType.NUMBER,
-        is_writable=bool((look.access.whole or 0) & _CAN_WRITE),
+        type=PointType.TEXT if look.kind in TEXTS else PointType.NUMBER,
+        is_writable=look.is_writable,
         value=look.value.shown(),
-        description=look.description.text or "",
+        description=look.description,
     )
 
 

@@ -46,12 +46,12 @@ async def discover(options: OpcuaSearch, progress: Callable[[float], None]) -> A
     """
     asked = urlsplit(options.url)
     urls = await _servers(asked, options.timeout_s)
-    count = 0
+    seen: set[str] = set()
     for nth, url in enumerate(urls):
         progress(nth / len(urls))
         for found in await _ways(url, options.timeout_s):
-            if count < MOST_FOUND:
-                count += 1
+            if found.title not in seen and len(seen) < MOST_FOUND:
+                seen.add(found.title)
                 yield found
     progress(1.0)
 
@@ -78,11 +78,7 @@ async def _ways(url: str, timeout_s: float) -> list[Found]:
     except LIBRARY_FAULTS:
         return []
     known = (one for one in endpoints if (one.EndpointUrl or "").startswith("opc.tcp://"))
-    found: dict[str, Found] = {}
-    for endpoint in known:
-        for way in _found(endpoint, urlsplit(url)):
-            found.setdefault(way.title, way)
-    return list(found.values())
+    return [way for endpoint in known for way in _found(endpoint, urlsplit(url))]
 
 
 def _found(endpoint: ua.EndpointDescription, asked: SplitResult) -> Iterator[Found]:

@@ -10,8 +10,8 @@ from protocols.opcua.services import read_attributes, standard
 from protocols.opcua.session import Session, Target
 from shared.errors import LinkLost
 
-_TOLD: Final = {"vendor": 2263, "model": 2261, "version": 2264, "name": 2262}
-"""ManufacturerName, ProductName, SoftwareVersion and ProductUri of the server's BuildInfo."""
+_TOLD: Final = {"vendor": 2263, "model": 2261, "version": 2264}
+"""ManufacturerName, ProductName and SoftwareVersion of the server's BuildInfo."""
 
 
 async def reach(options: OpcuaDevice) -> str:

@@ -1,4 +1,7 @@
-"""Keeps a few publish requests waiting at the server and hands out its answers in order."""
+"""Keeps a few publish requests waiting at the server and hands out its answers as they come.
+
+That is not the order of the requests: a server may answer any of those that wait.
+"""
 
 import asyncio
 from collections import deque
@@ -26,7 +29,9 @@ class Publishing:
         self._session = session
         self._subscription = subscription
         self._where = where
-        self._requests: deque[asyncio.Task[bytes]] = deque(maxlen=REQUESTS)
+        self._requests: set[asyncio.Task[bytes]] = set()
+        self._arrived: deque[asyncio.Task[bytes]] = deque(maxlen=REQUESTS)
+        self._news = asyncio.Event()
         self._wanted = REQUESTS
         self._received: list[tuple[int, int]] = []
         self._next: tuple[int, ...] = ()
@@ -34,15 +39,9 @@ class Publishing:
     async def next(self, patience_s: float) -> Publication:
         """Wait for the next answer, at most `patience_s` longer than the keep-alive."""
         self._ask()
-        oldest = self._requests[0]
-        limit_s = 1.5 * self._subscription.keepalive_s + patience_s
-        done, _ = await asyncio.wait([oldest], timeout=limit_s)
-        if not done:
-            msg = f"{self._where}: not even a keep-alive for {limit_s:.1f} s"
-            raise LinkLost(msg)
-        self._requests.popleft()
+        answer = await self._answer(1.5 * self._subscription.keepalive_s + patience_s)
         try:
-            publication = decode_publish(oldest.result())
+            publication = decode_publish(answer.result())
         except TooManyRequests as error:
             if self._wanted == 1:
                 msg = f"{self._where}: the server keeps no publish request ({error})"
@@ -60,12 +59,32 @@ class Publishing:
             request.cancel()
         await asyncio.gather(*self._requests, return_exceptions=True)
         self._requests.clear()
+        self._arrived.clear()
 
     def _ask(self) -> None:
         while len(self._requests) < self._wanted:
             received, self._received = self._received, []
             asking = asyncio.ensure_future(self._session.publish(received))
-            self._requests.append(asking)
+            self._requests.add(asking)
+            asking.add_done_callback(self._note)
+
+    def _note(self, answered: asyncio.Task[bytes]) -> None:
+        self._arrived.append(answered)
+        self._news.set()
+
+    async def _answer(self, limit_s: float) -> asyncio.Task[bytes]:
+        """Take the answer that came first; it stays a request that waits until it is taken."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while not self._arrived:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError as error:
+            msg = f"{self._where}: not even a keep-alive for {limit_s:.1f} s"
+            raise LinkLost(msg) from error
+        answered = self._arrived.popleft()
+        self._requests.discard(answered)
+        return answered
 
     def _checked(self, publication: Publication) -> Publication:
         if publication.ended is not None:

@@ -123,7 +123,7 @@ async def read_namespaces(session: Session) -> tuple[str, ...]:
 async def property_of(session: Session, nodes: Sequence[NodeId], name: str) -> list[NodeId | None]:
     """Find a property of each node by its standard name; None where there is none."""
     request = ua.TranslateBrowsePathsToNodeIdsRequest()
-    request.Parameters = [_way(node, name) for node in nodes]
+    request.Parameters.BrowsePaths = [_way(node, name) for node in nodes]
     kind = ua.TranslateBrowsePathsToNodeIdsResponse
     answer = session.parse(kind, await session.ask(request, can_refuse=True))
     results = _as_many(session, answer.Results, nodes)
@@ -208,7 +208,7 @@ def _page(session: Session, result: ua.BrowseResult) -> tuple[list[Reference], b
     found = [
         _reference(one)
         for one in result.References or []
-        if not one.NodeId.ServerIndex  # of another server
+        if not getattr(one.NodeId, "ServerIndex", 0)  # it is of another server
     ]
     return found, result.ContinuationPoint or b""
 

@@ -16,6 +16,7 @@ from typing import Final, Self
 import anyio
 import pytest
 
+from deploy.central.native import versions
 from deploy.central.native.cache import Cache
 
 START_DEADLINE_S: Final = 60.0
@@ -49,6 +50,20 @@ def pip(package: str, version: str) -> Path:
         run(sys.executable, "-m", "pip", "install", "-q", f"{package}=={version}", "-t", folder)
 
     return Cache.of_user().place(f"pip-{package}", version, fill)
+
+
+def maven(group: str, artifact: str, version: str) -> Path:
+    """Give the jar of an artifact of Maven that brings all it needs."""
+    needs("java", "mvn")
+
+    def fill(folder: Path) -> None:
+        plugin = "org.apache.maven.plugins:maven-dependency-plugin"
+        goal = f"{plugin}:{versions.MAVEN_DEPENDENCY_PLUGIN}:copy"
+        wanted = f"-Dartifact={group}:{artifact}:{version}"
+        run("mvn", "-q", "-B", "-C", goal, wanted, f"-DoutputDirectory={folder}")
+
+    folder = Cache.of_user().place(f"maven-{artifact}", version, fill)
+    return folder / f"{artifact}-{version}.jar"
 
 
 def debian(name: str, version: str, packages: Sequence[str]) -> Path:

@@ -54,6 +54,7 @@ async def sequences(answers: Answers, count: int) -> list[int]:
     try:
         return [(await publishing.next(0.1)).sequence for _ in range(count)]
     finally:
+        await asyncio.sleep(0)  # what was asked last gets to the server
         await publishing.close()
         assert answers.waiting == 0
 
@@ -62,6 +63,34 @@ async def test_answers_come_in_order_and_are_acknowledged() -> None:
     answers = Answers([answer(sequence) for sequence in (1, 2, 3, 4, 5)])
     assert await sequences(answers, 5) == [1, 2, 3, 4, 5]
     assert answers.acknowledged == [(5, 1), (5, 2), (5, 3), (5, 4)]
+
+
+class Unordered:
+    """A session whose server answers the second request that waits before the first."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._second_answered = asyncio.Event()
+
+    async def publish(self, acknowledged: Sequence[tuple[int, int]]) -> bytes:
+        del acknowledged
+        self._asked += 1
+        if self._asked == 2:
+            self._second_answered.set()
+            return answer(1)
+        if self._asked == 1:
+            await self._second_answered.wait()
+            return answer(2, is_keep_alive=True)
+        await asyncio.Event().wait()
+        return b""
+
+
+async def test_answers_are_taken_as_they_come_and_not_as_they_were_asked_for() -> None:
+    publishing = Publishing(cast(Session, Unordered()), SUBSCRIPTION, "opc.tcp://plc")
+    came = [await publishing.next(5.0) for _ in range(2)]
+    await publishing.close()
+    assert [one.sequence for one in came] == [1, 2]
+    assert [one.is_keep_alive for one in came] == [False, True]
 
 
 @pytest.mark.parametrize(
