@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.ua.attribute_ids import AttributeIds
 
 from protocols.driver import PointSource
 from protocols.opcua import driver_type
@@ -75,7 +76,7 @@ class MiloRig(ForeignRig):
         name, kind = self.kinds[index]
         node = self._writer.get_node(f"ns=2;s=HelloWorld/ScalarTypes/{name}")
         made = int(value) if kind is ua.VariantType.Int32 else value
-        await node.write_attribute(ua.AttributeIds.Value, ua.DataValue(ua.Variant(made, kind)))
+        await node.write_attribute(AttributeIds.Value, ua.DataValue(ua.Variant(made, kind)))
 
     async def fail(self, index: int) -> None:
         self._failed.add(index)

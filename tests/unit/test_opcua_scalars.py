@@ -3,7 +3,7 @@
 import math
 import uuid
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -24,6 +24,10 @@ GUID: Final = uuid.UUID("12345678-1234-5678-1234-567812345678")
 AT: Final = datetime(2024, 2, 29, 12, 30, 15, 123_456, UTC)
 
 
+def node_id(identifier: Any, namespace: Any) -> ua.NodeId:
+    return ua.NodeId(identifier, namespace)
+
+
 def response(*variants: ua.Variant) -> bytes:
     answer = ua.ReadResponse()
     answer.Results = [ua.DataValue(Value=variant) for variant in variants]
@@ -41,14 +45,14 @@ def read(variant: ua.Variant, *, is_text: bool) -> Columns:
         (ua.Variant(AT, V.DateTime), "2024-02-29T12:30:15.123456Z"),
         (ua.Variant(GUID, V.Guid), str(GUID)),
         (ua.Variant(b"\x00\xff", V.ByteString), "AP8="),
-        (ua.Variant(ua.XmlElement("<a/>"), V.XmlElement), "<a/>"),
-        (ua.Variant(ua.NodeId("a;b", 3), V.NodeId), "ns=3;s=a;b"),
-        (ua.Variant(ua.NodeId(5, 0), V.NodeId), "i=5"),
-        (ua.Variant(ua.NodeId(70_000, 2), V.NodeId), "ns=2;i=70000"),
-        (ua.Variant(ua.NodeId(GUID, 4), V.NodeId), f"ns=4;g={GUID}"),
-        (ua.Variant(ua.NodeId(b"hi", 1), V.NodeId), "ns=1;b=aGk="),
+        (ua.Variant(ua.XmlElement(ua.String("<a/>")), V.XmlElement), "<a/>"),
+        (ua.Variant(node_id("a;b", 3), V.NodeId), "ns=3;s=a;b"),
+        (ua.Variant(node_id(5, 0), V.NodeId), "i=5"),
+        (ua.Variant(node_id(70_000, 2), V.NodeId), "ns=2;i=70000"),
+        (ua.Variant(node_id(GUID, 4), V.NodeId), f"ns=4;g={GUID}"),
+        (ua.Variant(node_id(b"hi", 1), V.NodeId), "ns=1;b=aGk="),
         (ua.Variant(ua.StatusCode(ua.UInt32(0x8034_0000)), V.StatusCode), "0x80340000"),
-        (ua.Variant(ua.QualifiedName("q", 3), V.QualifiedName), "q"),
+        (ua.Variant(ua.QualifiedName("q", ua.Int16(3)), V.QualifiedName), "q"),
         (ua.Variant(ua.LocalizedText("heat", "en"), V.LocalizedText), "heat"),
     ],
 )
@@ -142,7 +146,7 @@ def test_any_bytes_are_a_value_or_malformed(data: bytes, kind: int) -> None:
 
 
 def test_a_scalar_is_read_exactly() -> None:
-    for variant in (ua.Variant(GUID, V.Guid), ua.Variant(ua.NodeId(b"hi", 1), V.NodeId)):
+    for variant in (ua.Variant(GUID, V.Guid), ua.Variant(node_id(b"hi", 1), V.NodeId)):
         encoded = variant_to_binary(variant)
         reader = Reader(encoded + b"rest", 1)
         read_scalar(reader, encoded[0])
