@@ -126,7 +126,9 @@ def test_data_is_read_by_alias(floor: Floor) -> None:
     assert floor.asked() == []
 
 
-def test_devices_may_use_the_same_alias(floor: Floor) -> None:
+def test_devices_may_use_the_same_alias() -> None:
+    floor = Floor([*PLACES, Place("n/e", "pressure")])
+    floor.be_born()
     floor.say("DBIRTH", Metric.of("pressure", DOUBLE, 1.0, alias=1), device="e")
 
     assert shown(floor.say("NDATA", by_alias(1, 6.0))) == [("n", "load", 6.0, Reason.NONE)]
@@ -338,7 +340,7 @@ def test_an_array_is_a_text_and_its_elements_are_points() -> None:
 
 
 def test_what_is_not_read_or_does_not_fit_is_bad_and_leaves_the_others() -> None:
-    floor = Floor()
+    floor = Floor(places=[])
 
     told = floor.say(
         "NBIRTH",
@@ -367,9 +369,15 @@ def test_points_choose_what_is_subscribed() -> None:
 
 
 def test_without_a_group_devices_are_named_with_theirs() -> None:
-    floor = Floor([Place("g/n/d", "temperature")], group="")
+    floor = Floor([Place("g/n", "load"), Place("g/n/d", "temperature")], group="")
 
     assert {one.device for one in floor.be_born()} == {"g/n", "g/n/d"}
+
+
+def test_with_points_only_their_metrics_are_read() -> None:
+    floor = Floor([Place("n/d", "temperature")])
+
+    assert {one.device for one in floor.be_born()} == {"n/d"}
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,13 @@ def test_every_value_of_a_state_is_told_with_its_path() -> None:
     }
 
 
+def test_with_points_only_their_values_are_told() -> None:
+    lamp = shape(Place("lamp", "state"))
+
+    assert by_name(say(lamp, "lamp", {"state": "ON", "power": 5})) == {"state": "ON"}
+    assert say(lamp, "other", {"state": "ON"}) == []
+
+
 def test_a_null_is_one_of_all_that_could_stand_below_it() -> None:
     lamp = shape(Place("lamp", "color.hue"), Place("lamp", "colors"))
 

@@ -49,7 +49,8 @@ class ChirpStackShape:
 
     def filters(self, places: Sequence[Place]) -> Sequence[str]:
         """Subscribe to uplinks and states of the devices that have points, else of all."""
-        devices = self._devices.want(places)
+        plain = [replace(one, property=one.property.partition("@")[0]) for one in places]
+        devices = self._devices.want([*places, *plain])
         return [
             f"{self._base}application/{self._group}/device/{device}/event/{event}"
             for device in devices or ["+"]

@@ -63,9 +63,14 @@ class Devices:
     def tell(
         self, device: str, document: Any, arrival: Arrival, prefix: str = ""
     ) -> Iterator[Update]:
-        """Give every value of a document, named by its path behind `prefix`."""
+        """Give the values of a document that are points, named by their path behind `prefix`.
+
+        Where nothing is a point, all are given: somebody looks what there is.
+        """
+        wanted = self._wanted.get(device, set())
         for name, value in leaves(document, prefix):
-            yield from self.tell_one(Place(device, name), value, arrival)
+            if not self._wanted or name in wanted or value is None:
+                yield from self.tell_one(Place(device, name), value, arrival)
 
     def tell_one(
         self, place: Place, value: Scalar, arrival: Arrival, reason: Reason = Reason.NONE
@@ -79,7 +84,7 @@ class Devices:
         self._note(place, value)
         if place.device in self._down:
             return
-        names = self._below(place) if value is None else (place.property,)
+        names = tuple(self._below(place)) if value is None else (place.property,)
         for name in names:
             yield Update(place.device, name, value, reason, arrival.at_us, arrival.is_time_lost)
 

@@ -128,6 +128,8 @@ class EdgeNode:
             if known is None:
                 self.wants_rebirth = True
                 continue
+            if not self._watched.wants(device, known.name):
+                continue
             value, reason = _value(known, metric)
             at_us = _time(metric, payload)
             if metric.is_historical and at_us is not None and at_us <= known.at_us:

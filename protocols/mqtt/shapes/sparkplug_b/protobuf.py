@@ -104,6 +104,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    if at < len(data) and data[at] < 0x80:
+        return data[at], at + 1
     value = shift = 0
     for place, byte in enumerate(data[at : at + _VARINT_BYTES], at + 1):
         value |= (byte & 0x7F) << shift

@@ -23,6 +23,10 @@ class Watched:
         self.devices = frozenset(device for device, _ in names if device)
         self.names = frozenset(names | set(self._elements))
 
+    def wants(self, device: str, name: str) -> bool:
+        """Tell whether a metric is read; all are where nothing is a point."""
+        return not self.names or (device, name) in self.names
+
     def elements(self, device: str, name: str) -> Sequence[int]:
         """Tell which elements of a metric are points."""
         return self._elements.get((device, name), ())
