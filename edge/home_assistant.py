@@ -52,7 +52,6 @@ class HomeAssistant:
         self._announced: dict[str, bytes] = {}
         self._told_of: tuple[Device, ...] = ()
         self._keys: frozenset[str] = frozenset()
-        self._is_tidy = False
         self.problem = ""
         """Why nothing is told just now; empty while the broker has it all."""
 
@@ -82,9 +81,7 @@ class HomeAssistant:
         connection = await Connection.opened(self._settings, session, self._clock)
         try:
             await self._announce(connection)
-            if not self._is_tidy:
-                await self._tidy()
-                self._is_tidy = True
+            await self._tidy()
             await connection.publish(Publication(self._names.status, ONLINE, is_retained=True))
             if self.problem:
                 _log.info("Home Assistant is told again")
@@ -131,7 +128,7 @@ class HomeAssistant:
         return any(fnmatchcase(key, pattern) for pattern in self._settings.points)
 
     async def _tidy(self) -> None:
-        """Take back what an earlier run announced of points that are gone."""
+        """Take back what was announced of points that are gone since, also in an earlier run."""
         session = Session(f"{self._client_id}-tidy", is_kept=False)
         connection = await Connection.opened(self._settings, session, self._clock)
         heard = Heard()

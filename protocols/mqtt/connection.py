@@ -178,10 +178,12 @@ class Connection:
         self._changed.set()
 
     def _on_published(self, packet_id: int, reason: str) -> None:
+        answer = self._publishing.pop(packet_id, None)
+        if answer is None:
+            return  # QoS 0: it took no turn
         # The broker has room again only now, whether or not somebody still waits.
         self._turns.release()
-        answer = self._publishing.pop(packet_id, None)
-        if answer is not None and not answer.done():
+        if not answer.done():
             answer.set_result(reason)
 
     def _on_tick(self) -> None:

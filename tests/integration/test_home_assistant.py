@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from pydantic import BaseModel
 
+from edge import home_assistant
 from edge.home_assistant import HomeAssistant
 from edge.live import LiveValues
 from edge.settings import Device, HomeAssistantSection
@@ -112,6 +113,12 @@ class Home:
             return bool(happens())
 
         await eventually(happened, what)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home_assistant, "LOOK_S", 0.5)
+    monkeypatch.setattr(home_assistant, "TIDY_S", 0.5)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from protocols.driver import PointSource, Writing
 from protocols.mqtt.driver import MqttDriver
 from protocols.mqtt.options import MqttDevice, MqttPoint
+from protocols.mqtt.publication import Publication
 from protocols.testing.rig import Inbox
 from shared.errors import LinkLost, OptionsWrong, Refused
 from shared.model import Point, PointType
@@ -186,6 +187,26 @@ async def test_a_broker_that_never_acknowledges_ends_each_write_in_time(broker: 
                 ended = await asyncio.gather(*writes, return_exceptions=True)
             assert {type(one) for one in ended} == {LinkLost}
             assert "not acknowledged within 0.5 s" in str(ended[0])
+
+
+async def test_what_is_only_told_gives_nobody_a_turn_at_a_broker_that_is_full(
+    broker: Mosquitto,
+) -> None:
+    source = point()
+    async with (
+        MqttDriver(device(broker.port)) as reader,
+        listening(reader, source) as inbox,
+        swallowing(broker.port) as port,
+        MqttDriver(device(port, timeout_s=1.0)) as driver,
+    ):
+        connection = driver._connected()
+        for _ in range(30):
+            connection.tell(Publication("told", b"1"))  # needs no acknowledgement
+        writes = [driver.write(source, float(value)) for value in range(30)]
+        await asyncio.gather(*writes, return_exceptions=True)
+        await inbox.until_seen(0, 9.0)
+    # Ten wait for acknowledgements that never come: not one more goes out.
+    assert inbox.values(0) == [float(value) for value in range(10)]
 
 
 async def test_a_write_under_way_as_the_link_is_lost_says_that_nobody_knows(
