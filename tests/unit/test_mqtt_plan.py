@@ -6,11 +6,14 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from edge.clean import clean
+from edge.tail import Tail
 from protocols.driver import Node, PointSource
 from protocols.mqtt.binary import number_in, packed
 from protocols.mqtt.codec import Arrival, Rows
@@ -21,8 +24,8 @@ from protocols.mqtt.scalar import Scale
 from protocols.mqtt.shaped import Shaped
 from protocols.mqtt.shapes import Place, Publication, Update
 from shared.errors import OptionsWrong
-from shared.model import Point, PointType
-from shared.quality import GOOD, Reason, bad, uncertain
+from shared.model import Point, PointSet, PointType
+from shared.quality import GOOD, Flag, Reason, bad, uncertain
 
 LOST: Final = bad(Reason.MESSAGES_LOST)
 AWAY: Final = bad(Reason.LINK_DOWN)
@@ -136,6 +139,21 @@ def test_a_loss_is_told_between_the_last_value_and_the_next() -> None:
     assert rows.quality == [LOST, GOOD, GOOD]
     assert rows.observed_at[1] == 200_000_000
     assert 100_000_000 < rows.observed_at[0] < 200_000_000
+
+
+def test_a_device_clock_that_fails_costs_no_reading_and_is_flagged() -> None:
+    timed = source(topic="a", path="v", time_path="t", time_unit="iso")
+    plan, rows = Plan([timed], device()), Rows()
+    now_us = 1_790_000_000_000_000
+    told = ["2026-09-21T14:13:00Z", "2026-09-21T14:12:00Z", None, "2026-09-21T14:13:30"]
+    for value, at in enumerate(told):  # right, back by a minute, not set yet, without a zone
+        payload = json.dumps({"v": value, "t": at}).encode()
+        plan.hear("a", payload, Arrival(now_us + value), rows)
+    cleaned = clean(rows.columns(), Tail.fresh(PointSet((timed.point,)), now_us), now_us).columns
+    assert cleaned.value.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert (np.diff(cleaned.observed_at) > 0).all()
+    adjusted = cleaned.quality & Flag.TIME_ADJUSTED
+    assert adjusted.astype(bool).tolist() == [False, True, True, True]
 
 
 def test_two_counters_in_one_topic_are_refused() -> None:
