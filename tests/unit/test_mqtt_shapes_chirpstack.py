@@ -6,7 +6,8 @@ from typing import Any, Final
 import pytest
 
 from protocols.mqtt.shapes import Place, ShapeOptions, Update
-from protocols.mqtt.shapes.chirpstack import REMEMBERED, ChirpStackShape, make
+from protocols.mqtt.shapes.chirpstack import make
+from protocols.mqtt.shapes.lorawan import REMEMBERED, LoRaWanShape
 from shared.errors import OptionsWrong
 from shared.quality import Reason
 
@@ -24,7 +25,7 @@ UPLINK: Final = {
 }
 
 
-def uplink(shape: ChirpStackShape, event: str = "up", **changed: Any) -> list[Update]:
+def uplink(shape: LoRaWanShape, event: str = "up", **changed: Any) -> list[Update]:
     said = {name: part for name, part in (UPLINK | changed).items() if part is not ...}
     topic = f"application/17/device/{EUI}/event/{event}"
     return list(shape.feed(topic, json.dumps(said).encode(), is_retained=False))

@@ -21,7 +21,15 @@ __all__ = [
     "find",
 ]
 
-ShapeName = Literal["sparkplug_b", "zigbee2mqtt", "tasmota", "shelly", "esphome", "chirpstack"]
+ShapeName = Literal[
+    "sparkplug_b",
+    "zigbee2mqtt",
+    "tasmota",
+    "shelly",
+    "esphome",
+    "chirpstack",
+    "things_network",
+]
 Scalar = bool | int | float | str | None
 
 

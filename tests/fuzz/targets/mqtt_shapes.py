@@ -11,6 +11,7 @@ from protocols.mqtt.shapes import (
     esphome,
     shelly,
     tasmota,
+    things_network,
     zigbee2mqtt,
 )
 from protocols.mqtt.shapes.shape import Update
@@ -27,6 +28,7 @@ _TOPICS: dict[Callable[[ShapeOptions], Shape], tuple[str, ...]] = {
     tasmota.make: ("tele/d/SENSOR", "stat/d/STATUS10", "tele/d/LWT", "stat/d/POWER"),
     shelly.make: ("d/events/rpc", "d/status/em:0", "shellies/d/relay/0/power", "d/online"),
     esphome.make: ("d/sensor/t/state", "d/light/t/state", "homeassistant/x/config", "d/status"),
+    things_network.make: ("v3/a@t/devices/d/up",),
     chirpstack.make: ("application/1/device/d/event/up", "application/1/device/d/event/status"),
 }
 
@@ -37,6 +39,7 @@ _DOCUMENTS = (
     {"method": "NotifyStatus", "params": {"ts": 1.7e9, "switch:0": {"output": True}}},
     {"method": "NotifyEvent", "params": {"ts": None, "events": [{"component": "i", "event": "s"}]}},
     {"deduplicationId": "1", "time": "2026-03-01T10:15:00Z", "fPort": 85, "object": {"t": 1}},
+    {"uplink_message": {"frm_payload": "AQ==", "decoded_payload": {"t": 1}, "received_at": "x"}},
     {"stat_t": "~/sensor/t/state", "~": "d", "unit_of_meas": "W"},
 )
 
