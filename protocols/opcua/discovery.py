@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from protocols.driver import Found
 from protocols.opcua.faults import LIBRARY_FAULTS, sign_in_name
 from protocols.opcua.options import OpcuaDevice, whole_url
-from protocols.opcua.security import plain_channel, policy_name
+from protocols.opcua.security import is_ours, plain_channel, policy_name
 from protocols.opcua.trust import Presented, load_presented
 
 MOST_SERVERS: Final = 20
@@ -77,7 +77,7 @@ async def _ways(url: str, timeout_s: float) -> list[Found]:
             endpoints = await channel.get_endpoints()
     except LIBRARY_FAULTS:
         return []
-    known = (one for one in endpoints if (one.EndpointUrl or "").startswith("opc.tcp://"))
+    known = (one for one in endpoints if is_ours(one))
     return [way for endpoint in known for way in _found(endpoint, urlsplit(url))]
 
 
@@ -94,7 +94,7 @@ def _found(endpoint: ua.EndpointDescription, asked: SplitResult) -> Iterator[Fou
     for sign_in in dict.fromkeys(token.TokenType for token in endpoint.UserIdentityTokens or []):
         shown = sign_in_name(sign_in)
         facts = {"sign_in": shown, "security_level": str(endpoint.SecurityLevel)}
-        if not _is_ours(options, sign_in):
+        if not _is_spoken(options, sign_in):
             facts["not_served"] = "this gateway does not speak so"
         yield Found(
             f"{name}: {url}, {policy}, {mode}, {shown}",
@@ -115,7 +115,7 @@ def _facts(endpoint: ua.EndpointDescription, presented: Presented | None) -> dic
     return {key: text for key, text in facts.items() if text}
 
 
-def _is_ours(options: dict[str, Any], sign_in: ua.UserTokenType) -> bool:
+def _is_spoken(options: dict[str, Any], sign_in: ua.UserTokenType) -> bool:
     """Tell whether this driver can connect in such a way, given what a person adds."""
     if sign_in == ua.UserTokenType.IssuedToken:
         return False

@@ -118,8 +118,8 @@ def explain_channel(
     if identity is None or isinstance(told, Refused):
         return told
     return LinkLost(
-        f"{told} to the request for a channel with {options.security}, {options.security_mode}; "
-        f"perhaps the server serves no such channel, or {_accept(identity)}"
+        f"{told}, when a channel with {options.security}, {options.security_mode} was asked for: "
+        f"the server serves no such channel, or does not trust the gateway; {_accept(identity)}"
     )
 
 

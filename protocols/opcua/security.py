@@ -55,6 +55,11 @@ def policy_name(uri: str | None) -> str:
     return (uri or _PLAIN).rpartition("#")[2]
 
 
+def is_ours(endpoint: ua.EndpointDescription) -> bool:
+    """Tell whether an endpoint speaks the protocol that we do, and not HTTPS."""
+    return (endpoint.EndpointUrl or "").startswith("opc.tcp://")
+
+
 async def secure(client: Client, options: OpcuaDevice, identity: Identity) -> None:
     """Prepare a client for a secured channel with the server whose certificate is trusted.
 
@@ -63,9 +68,10 @@ async def secure(client: Client, options: OpcuaDevice, identity: Identity) -> No
     """
     try:
         async with plain_channel(options.url, options.timeout_s) as plain:
-            endpoints = await plain.get_endpoints()
+            told = await plain.get_endpoints()
     except LIBRARY_FAULTS as error:
         raise explain(error, options, None) from error
+    endpoints = [one for one in told if is_ours(one)]
     presented = _presented(endpoints, options)
     if not options.pins:
         raise Untrusted(options.url, presented)
