@@ -78,7 +78,7 @@ async def browse_next(
     request.Parameters.ReleaseContinuationPoints = is_last
     request.Parameters.ContinuationPoints = [continuation]
     answer = session.parse(ua.BrowseNextResponse, await session.ask(request, can_refuse=True))
-    (result,) = _as_many(session, answer.Results, [continuation])
+    (result,) = _as_many(session, answer.Parameters.Results, [continuation])
     return ([], b"") if is_last else _page(session, result)
 
 
