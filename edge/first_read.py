@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Iterator
 
 from edge.document import part_of
+from edge.field.reading import read_once
 from edge.field.shown import words_of
+from edge.field.target import Target
 from edge.first_revision import devices_at_rest
 from edge.settings import Device, GatewayConfig
 from edge.vault import Vault
@@ -19,7 +21,8 @@ async def told(config: GatewayConfig, name: str) -> list[str]:
     Raises `OptionsWrong` for an unknown name, and what the driver raises.
     """
     device = await asyncio.to_thread(device_named, config, name)
-    return list(_lines(device, await read_once(device)))
+    async with Target(device.driver, device.options).beside() as driver:
+        return list(_lines(device, await read_once(driver, device.points)))
 
 
 def device_named(config: GatewayConfig, name: str) -> Device:
@@ -38,13 +41,6 @@ def configured(config: GatewayConfig) -> dict[str, Device]:
     return devices_at_rest(config.data, part_of(config.raw), vault)
 
 
-async def read_once(device: Device) -> Columns:
-    """Connect, read every point once, and leave."""
-    driver = device.driver.make(device.options)
-    async with driver:
-        return await driver.read(driver.plan(device.points))
-
-
 def _lines(device: Device, columns: Columns) -> Iterator[str]:
     width = max(len(source.point.key) for source in device.points)
     for row, series in enumerate(columns.series.tolist()):
@@ -55,8 +51,10 @@ def _lines(device: Device, columns: Columns) -> Iterator[str]:
 
 
 def value_text(columns: Columns, row: int) -> str:
-    """Say a reading's value, or why there is none."""
+    """Say a reading's value, and what is wrong with it or why there is none."""
     quality = int(columns.quality[row])
-    if class_of(quality) is not QualityClass.GOOD:
+    klass = class_of(quality)
+    if klass is QualityClass.BAD:
         return words_of(quality)
-    return columns.texts.get(row) or f"{columns.value[row]:.10g}"
+    value = columns.texts.get(row) or f"{columns.value[row]:.10g}"
+    return value if klass is QualityClass.GOOD else f"{value}  {words_of(quality)}"

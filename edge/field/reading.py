@@ -1,7 +1,7 @@
 """Points read before they are saved: each with its value, what its quality means, and its time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -10,7 +10,7 @@ import numpy as np
 from edge.field.looks import within
 from edge.field.shown import Shown, shown_of
 from edge.field.target import Target
-from protocols.driver import Delivery, Driver, Subscribing
+from protocols.driver import Delivery, Driver, PointSource, Subscribing
 from shared.columns import Columns
 from shared.quality import Reason, reason_of
 
@@ -34,11 +34,16 @@ async def read_target(target: Target) -> list[Shown]:
 async def read_points(driver: Driver, target: Target) -> list[Shown]:
     """Read up to 64 points over an open connection; one that pushes is listened to for a while."""
     points = target.points[:MAX_POINTS]
+    return shown_of(points, await read_once(driver, points))
+
+
+async def read_once(driver: Driver, points: Sequence[PointSource]) -> Columns:
+    """Read points once; those of a device that pushes are awaited for `PUSHED_S`."""
     plan = driver.plan(points)
     columns = await driver.read(plan)
-    if target.driver.pushes and isinstance(driver, Subscribing) and _untold(columns):
+    if isinstance(driver, Subscribing) and _untold(columns):
         columns = await _listened(driver.subscribe(plan, ()), columns)
-    return shown_of(points, columns)
+    return columns
 
 
 def _untold(columns: Columns) -> bool:

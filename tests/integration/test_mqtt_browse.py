@@ -9,6 +9,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from edge.first_read import told
+from edge.settings import load
 from protocols.driver import Browsing, Node, PointSource, Probing
 from protocols.mqtt import driver_type
 from protocols.mqtt.driver import MqttDriver
@@ -40,8 +42,8 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mosq
         await publish(broker.port, "building/1/101/t", "21.5", retain=True)
         await publish(broker.port, "building/1/102/t", "22.5", retain=True)
         await publish(broker.port, "building/2/light", "ON", retain=True)
-        told = '{"temp": 20.1, "on": true, "who": "me", "list": [1, {"x.y": 2}], "none": null}'
-        await publish(broker.port, "plant/ahu", told, retain=True)
+        said = '{"temp": 20.1, "on": true, "who": "me", "list": [1, {"x.y": 2}], "none": null}'
+        await publish(broker.port, "plant/ahu", said, retain=True)
         await publish(broker.port, "plant/raw", b"\xff\x00", retain=True)
         yield broker
 
@@ -146,6 +148,34 @@ async def test_looking_takes_nothing_from_the_running_session(broker: Mosquitto)
     assert inbox.values(0) == [1.0, 2.0, 3.0]
 
 
+CONFIG: Final = """
+gateway: {{data: data}}
+central: {{link: "wss://127.0.0.1:1/link", enrol: "https://127.0.0.1:1"}}
+devices:
+  - name: room
+    driver: mqtt
+    options: {{host: 127.0.0.1, port: {port}, client_id: {client_id}}}
+    points:
+      - {{key: room/t, unit: "°C", source: {{topic: building/1/101/t}}}}
+"""
+
+
+async def test_a_person_who_reads_once_is_told_what_the_broker_keeps(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    device, topic = options(broker.port), "building/1/101/t"
+    await establish(broker.port, device.client_id, topic)
+    path = tmp_path / "gateway.yaml"
+    path.write_text(CONFIG.format(port=broker.port, client_id=device.client_id))
+    assert await told(load(path), "room") == ["room/t  21.5  uncertain: stale"]
+    inbox = Inbox(done=True)
+    async with MqttDriver(device) as driver, anyio.create_task_group() as group:
+        group.start_soon(inbox.consume, driver.subscribe(driver.plan([point(topic)]), ()))
+        await inbox.until_seen(0, 21.5)  # it waited for the gateway all the time
+        assert driver._connected().is_session_present
+        group.cancel_scope.cancel()
+
+
 async def test_a_look_leaves_no_session_at_the_broker(broker: Mosquitto) -> None:
     aside = driver_type().aside
     assert aside is not None
@@ -233,7 +263,7 @@ async def test_what_a_brokers_queue_dropped_while_we_were_away_shows_in_the_coun
         device = options(broker.port)
         source = point("burst", path="v", sequence_path="n")
 
-        async def told(known: tuple[bytes, ...], last: float) -> Inbox:
+        async def heard(known: tuple[bytes, ...], last: float) -> Inbox:
             inbox = Inbox(done=True)
             async with MqttDriver(device) as driver, anyio.create_task_group() as group:
                 group.start_soon(inbox.consume, driver.subscribe(driver.plan([source]), known))
@@ -245,11 +275,11 @@ async def test_what_a_brokers_queue_dropped_while_we_were_away_shows_in_the_coun
             return inbox
 
         await establish(broker.port, device.client_id, "burst")
-        first = await told((), 1.0)
+        first = await heard((), 1.0)
         assert bad(Reason.MESSAGES_LOST) not in codes(first)
         burst = [f'{{"v": {n}, "n": {n}}}' for n in range(2, 100)]
         await publish(broker.port, "burst", *burst)
-        second = await told(first.tokens(), 100.0)
+        second = await heard(first.tokens(), 100.0)
     assert codes(second).count(bad(Reason.MESSAGES_LOST)) == 1
     assert codes(second).count(GOOD) < 20
 
