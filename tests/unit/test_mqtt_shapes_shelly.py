@@ -160,10 +160,10 @@ def test_points_choose_what_is_subscribed() -> None:
     place = Place("pm", "switch:0.apower")
 
     assert make(ShapeOptions()).filters([place]) == [
+        "shellies/pm/#",
         "pm/online",
         "pm/events/rpc",
         "pm/status/+",
-        "shellies/pm/#",
     ]
     assert make(ShapeOptions("house")).filters([place]) == [
         "house/pm/online",

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocols.mqtt.shapes import Place, Publication, ShapeOptions, Update
 from protocols.mqtt.shapes.sparkplug_b.datatypes import DataType
@@ -207,6 +209,24 @@ def test_a_node_may_come_back_with_the_number_of_the_session_that_died(floor: Fl
 def test_the_death_of_a_device_leaves_the_others(floor: Floor) -> None:
     assert shown(floor.say("DDEATH", device="d")) == [("n/d", None, None, Reason.LINK_DOWN)]
     assert shown(floor.say("NDATA", by_alias(1, 6.0))) == [("n", "load", 6.0, Reason.NONE)]
+
+
+def test_an_alias_from_before_a_death_means_nothing_after_it(floor: Floor) -> None:
+    floor.say("DDEATH", device="d")
+    assert floor.say("DDATA", by_alias(2, 9.0), device="d") == []
+    floor.die()
+    floor.clock.at_s = FIRST_WAIT_S
+
+    assert floor.say("NDATA", by_alias(1, 9.0)) == []
+    assert floor.asked() == ["spBv1.0/g/NCMD/n"]
+
+
+def test_a_lost_message_brings_no_value_of_a_dead_device_back(floor: Floor) -> None:
+    floor.say("DDEATH", device="d")
+
+    told = floor.say("NDATA", by_alias(1, 6.0), seq=77)
+
+    assert {one.device for one in told} == {"n"}
 
 
 def test_a_device_that_is_not_born_again_with_its_node_is_down(floor: Floor) -> None:
@@ -449,3 +469,42 @@ def test_births_propose_points(floor: Floor) -> None:
 
 def test_a_command_is_a_publication(floor: Floor) -> None:
     assert isinstance(floor.shape.command(Place("n", "load"), 1.0), Publication)
+
+
+STEPS: Final = st.sampled_from(["birth", "node", "device", "lose", "ddeath", "dbirth", "death"])
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_what_is_good_is_what_the_node_said_last_and_nothing_was_lost_before_it(
+    steps: list[str],
+) -> None:
+    """Whatever is lost, dies and is born again; births themselves are not lost here."""
+    floor = Floor()
+    floor.be_born()
+    is_alive, is_whole, has_device = True, True, True
+    for number, step in enumerate(steps):
+        if step == "birth":
+            floor.be_born()
+            is_alive = is_whole = has_device = True
+        elif step == "death" and is_alive:
+            assert {one.reason for one in floor.die()} == {Reason.LINK_DOWN}
+            is_alive = has_device = False
+        elif not is_alive:
+            continue
+        elif step == "lose":
+            floor.seq = (floor.seq + 1) % 256
+            is_whole = False
+        elif step in {"ddeath", "dbirth"}:
+            kind, metrics = step.upper(), [Metric.of("temperature", DOUBLE, 21.0, alias=2)]
+            floor.say(kind, *metrics[: step == "dbirth"], device="d")
+            has_device = step == "dbirth"
+        else:
+            place = ("n", "load", 1, "") if step == "node" else ("n/d", "temperature", 2, "d")
+            device, name, alias, below = place
+            told = floor.say(
+                "DDATA" if below else "NDATA", by_alias(alias, float(number)), device=below
+            )
+            reason = Reason.NONE if is_whole else Reason.MESSAGES_LOST
+            expected = [(device, name, float(number), reason)] if not below or has_device else []
+            assert shown(told)[-1:] == expected or (not expected and not is_whole)
+            assert all(is_whole for one in told if one.value is not None and not one.reason)

@@ -45,20 +45,10 @@ class ShellyShape:
             if not self._base and device.startswith(f"{GEN1}/"):
                 msg = f"{device!r}: name the device without {GEN1}/"
                 raise OptionsWrong(msg)
-        ends = ("online", "events/rpc", "status/+")
-        prefixes = [f"{self._base}/"] if self._base else ["", f"{GEN1}/"]
-        if not devices and not self._base:
-            return [f"{GEN1}/#", *(f"+/{end}" for end in ends)]
-        return [
-            one
-            for device in devices or ["+"]
-            for prefix in prefixes
-            for one in (
-                [f"{prefix}{device}/#"]
-                if prefix == f"{GEN1}/"
-                else [f"{prefix}{device}/{end}" for end in ends]
-            )
-        ]
+        if self._base:
+            return [one for device in devices or ["+"] for one in _below(f"{self._base}/{device}")]
+        gen1 = [f"{GEN1}/{device}/#" for device in devices] or [f"{GEN1}/#"]
+        return [*gen1, *(one for device in devices or ["+"] for one in _below(device))]
 
     def feed(self, topic: str, payload: bytes, *, is_retained: bool) -> Iterable[Update]:
         """Tell what a message says."""
@@ -149,6 +139,12 @@ class ShellyShape:
         value = document if type(document) in {int, float} else text
         told = None if text in {"", "null"} else value
         yield from self._devices.tell_one(place, told, Arrival(is_retained))
+
+
+def _below(device: str) -> Sequence[str]:
+    if device.startswith(f"{GEN1}/"):
+        return [f"{device}/#"]
+    return [f"{device}/{end}" for end in ("online", "events/rpc", "status/+")]
 
 
 def _part(found: re.Match[str] | None) -> str:

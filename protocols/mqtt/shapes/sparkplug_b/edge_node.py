@@ -90,6 +90,7 @@ class EdgeNode:
             yield Update(self.place(device), None, reason=Reason.LINK_DOWN)
         self._born.clear()
         self._awaited.clear()
+        self.metrics.clear()  # what a later session means by an alias is its own affair
 
     def _count(self, payload: Payload) -> Iterator[Update]:
         expected = None if self._seq is None else (self._seq + 1) % _SEQS
@@ -101,6 +102,7 @@ class EdgeNode:
         if kind is MessageType.DDEATH:
             self._born.discard(device)
             self._awaited.discard(device)
+            self.metrics.declare(device, ())
             yield Update(self.place(device), None, reason=Reason.LINK_DOWN)
             return
         if kind is MessageType.DBIRTH:
