@@ -79,6 +79,8 @@ class DeviceTask:
     errors: int = 0
     """How often, since the start, a connection was lost or could not be made."""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    driver: Driver | None = None
+    """The connection that is open now; what is written goes over it, between reads."""
     shaper: Shaper = field(init=False)
     aggregator: Aggregator = field(init=False)
     _backoff: Backoff = field(init=False)
@@ -120,6 +122,7 @@ class DeviceTask:
         try:
             driver = self.device.driver.make(self.device.options)
             async with driver:
+                self.driver = driver
                 await self._read(driver)
         except OptionsWrong as error:
             await self._fell_silent(DeviceState.WRONG, Reason.OPTIONS_WRONG, error)
@@ -132,6 +135,8 @@ class DeviceTask:
         except Exception as error:  # noqa: BLE001 - a defect of one driver must not stop the others
             _log.exception("driver failed", device=self.device.name)
             await self._fell_silent(DeviceState.DOWN, Reason.LINK_DOWN, error)
+        finally:
+            self.driver = None
         return self._backoff.next_s()
 
     async def _read(self, driver: Driver) -> None:
@@ -282,7 +287,7 @@ class Collector:
         self._intake = intake
         self._clock = clock
         self._gate = Gate()
-        self.live = LiveValues()
+        self.live = LiveValues(clock)
         self._group: asyncio.TaskGroup | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks = self._numbered(devices, {})

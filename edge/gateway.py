@@ -15,6 +15,7 @@ import uvicorn
 
 from edge.clockstate import is_synchronised
 from edge.collector import Collector, point_set_of
+from edge.commands import CollectorWay, Times, opened_commands
 from edge.config_store import ConfigUnwritable
 from edge.desired import Desires
 from edge.diagnostics import Diagnostics
@@ -126,8 +127,11 @@ async def _run(
             twin,
         )
         diagnostics.parts = parts
-        async with _serving(config.file.gateway.health, parts):
-            await _until_stopped(parts, identity, config, desires)
+        times = Times(clock, (lambda: True) if trusted else is_synchronised)
+        async with opened_commands(config.data, CollectorWay(collector), times) as commands:
+            parts.commands = commands
+            async with _serving(config.file.gateway.health, parts):
+                await _until_stopped(parts, identity, config, desires)
     finally:
         await outbox.close()
         _log.info("gateway stopped", **asdict(outbox.index.ledger()))
@@ -181,6 +185,7 @@ async def _until_stopped(
         "certificate": identity.keep_fresh(config.file.central.enrol),
         "caps": _keep_caps(parts),
         "configuration": desires.run(),
+        **({} if parts.commands is None else {"commands": parts.commands.run()}),
         "trial": Judge(parts.twin, lambda: parts.uplink.is_connected, parts.clock).run(),
         **_outputs(parts, identity, config.file.gateway),
     }

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.settings import Device
+from shared.clock import Clock, SystemClock
 from shared.columns import Columns
 from shared.errors import SpineError
 from shared.quality import Reason, bad
@@ -53,13 +54,15 @@ class _Board:
         count = len(device.points)
         self.device = device
         self.taken = np.zeros(count, np.int64)
+        self._heard_s = np.zeros(count)
         self._value = np.full(count, np.nan)
         self._quality = np.zeros(count, np.uint16)
         self._observed_at = np.zeros(count, np.int64)
         self._texts: dict[int, str] = {}
 
-    def take(self, columns: Columns) -> None:
+    def take(self, columns: Columns, now_s: float) -> None:
         at = columns.series
+        self._heard_s[at] = now_s
         self._value[at] = columns.value
         self._quality[at] = columns.quality
         self._observed_at[at] = columns.observed_at
@@ -72,6 +75,9 @@ class _Board:
             self._texts.pop(series, None)
             if row in columns.texts:
                 self._texts[series] = columns.texts[row]
+
+    def last(self, at: int) -> tuple[LiveValue, float]:
+        return next(self.told(np.array([at]))), float(self._heard_s[at])
 
     def told(self, rows: NDArray[np.intp]) -> Iterator[LiveValue]:
         for row in rows.tolist():
@@ -134,8 +140,9 @@ class Watch:
 class LiveValues:
     """The last reading of every point that was read since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         """Start with none."""
+        self._clock = clock or SystemClock()
         self._boards: dict[str, _Board] = {}
         self._watches: set[Watch] = set()
 
@@ -144,7 +151,7 @@ class LiveValues:
         board = self._boards.get(device.name)
         if board is None or board.device is not device:
             board = self._boards[device.name] = _Board(device)
-        board.take(columns)
+        board.take(columns, self._clock.monotonic_s())
         for watch in self._watches:
             watch.stir()
 
@@ -177,6 +184,17 @@ class LiveValues:
         if board is None or at is None or not board.taken[at]:
             return None
         return next(board.told(np.array([at])))
+
+    def last(self, device: Device, at: int) -> tuple[LiveValue, float] | None:
+        """Tell the last reading of the point at a place in a device, and for how long it is known.
+
+        None if there was none since the device was started.
+        """
+        board = self._boards.get(device.name)
+        if board is None or board.device is not device or not board.taken[at]:
+            return None
+        value, heard_s = board.last(at)
+        return value, self._clock.monotonic_s() - heard_s
 
     @contextmanager
     def watch(self) -> Iterator[Watch]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from edge.collector import DeviceState
+from edge.commands import State
 from edge.parts import Parts
 from edge.room import Room, written_bytes
 
@@ -29,6 +30,18 @@ class GatewayMetrics:
             count = sum(task.state is state for task in self._parts.collector.tasks)
             states.add_metric([state.value], count)
         yield states
+        yield self._commands()
+
+    def _commands(self) -> Metric:
+        ends = CounterMetricFamily(
+            "spine_edge_commands", "Commands by what became of them.", labels=["state"]
+        )
+        commands = self._parts.commands
+        if commands is not None:
+            for state in State:
+                if state.is_final:
+                    ends.add_metric([state.value], commands.desk.counts[state])
+        return ends
 
     def _readings(self) -> Iterator[Metric]:
         ledger = self._parts.ledger()

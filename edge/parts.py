@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge.collector import Collector, DeviceState
+from edge.commands import Commander
 from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.room import DayRate, Room, days_left, written_bytes
@@ -24,6 +25,8 @@ class Parts:
     max_bytes: int
     started_s: float
     twin: Twin
+    commands: Commander | None = None
+    """None where the record of commands is damaged: then none is carried out."""
     written: DayRate = field(init=False)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from edge.aggregate import DAY_S, AggregateSection, aggregate_of
 from edge.hidden import masked
 from edge.report import ReportSection, policy_of
+from edge.writable import WriteSection, write_problems
 from protocols import registry
 from protocols.driver import DriverType, PointSource
 from protocols.mqtt.broker import MqttBroker
@@ -168,6 +169,9 @@ class PointSection(Section):
     aggregate: AggregateSection | None = Field(
         None, description="Which rollups are made of it; wins over the policy of its class."
     )
+    write: WriteSection | None = Field(
+        None, description="What may be written to it; without this, nothing ever is."
+    )
 
 
 class DeviceSection(Section):
@@ -225,6 +229,8 @@ class Device:
     """When each point is reported; empty where every reading is."""
     aggregates: tuple[AggregateSection | None, ...] = ()
     """Which rollups are made of each point; empty where of none."""
+    writes: tuple[WriteSection | None, ...] = ()
+    """What may be written to each point; empty where nothing."""
 
     @property
     def is_pushing(self) -> bool:
@@ -262,9 +268,9 @@ def load(path: Path) -> GatewayConfig:
     if found:
         raise _settings_error(path, document, found)
     devices = devices_of(file)
-    same = list(_same_devices(devices))
-    if same:
-        raise _settings_error(path, document, same)
+    beyond = [*_same_devices(devices), *write_problems(devices)]
+    if beyond:
+        raise _settings_error(path, document, beyond)
     data, key = file.gateway.data, file.gateway.master_key
     key = (path.parent / key).resolve() if key else None
     return GatewayConfig(file, (path.parent / data).resolve(), devices, document, key)
@@ -282,7 +288,8 @@ def problems_of(document: Any) -> list[Problem]:
         valid = Document.model_validate(document)
     except ValidationError as error:
         return [*problems_in(error), *found]
-    return found or list(_same_devices(devices_of(valid)))
+    devices = () if found else devices_of(valid)
+    return found or [*_same_devices(devices), *write_problems(devices)]
 
 
 def devices_of(document: Document) -> tuple[Device, ...]:
@@ -310,7 +317,17 @@ def _device(
         aggregate_of(given.aggregate, point.point, rolled)
         for given, point in zip(section.points, points, strict=True)
     )
-    return Device(section.name, driver, section.interval_s, options, points, reports, aggregates)
+    writes = tuple(point.write for point in section.points)
+    return Device(
+        section.name,
+        driver,
+        section.interval_s,
+        options,
+        points,
+        reports,
+        aggregates,
+        writes if any(writes) else (),
+    )
 
 
 def _same_devices(devices: Sequence[Device]) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ def page() -> str:
     sys.path.insert(0, str(REPOSITORY))
     from central.settings import Settings, variable  # noqa: PLC0415 - after the path is set
     from edge import settings as edge  # noqa: PLC0415 - after the path is set
+    from edge import writable  # noqa: PLC0415 - after the path is set
     from protocols import registry  # noqa: PLC0415 - after the path is set
 
     parts = [
@@ -43,6 +44,8 @@ def page() -> str:
         "devices[].points[]": edge.PointSection,
         "devices[].points[].report": edge.ReportSection,
         "devices[].points[].aggregate": edge.AggregateSection,
+        "devices[].points[].write": writable.WriteSection,
+        "devices[].points[].write.interlock[]": writable.InterlockSection,
     }
     for name, model in sections.items():
         parts += [f"### `{name}`", table(model)]

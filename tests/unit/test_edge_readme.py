@@ -19,6 +19,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
         intake=SimpleNamespace(dues=Dues()),
         collector=SimpleNamespace(tasks=[]),
         uplink=SimpleNamespace(is_connected=True, sent_bytes=1, received_bytes=2),
+        commands=None,
     )
     metrics = GatewayMetrics(cast(Any, parts))
     metrics.room = Room(1, 2.0, 3.0, 4.0)
