@@ -1,9 +1,11 @@
 """Options of the MQTT driver, and that its README names them all."""
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from ruamel.yaml import YAML
 
 import protocols.mqtt
 from protocols.mqtt import driver_type
@@ -39,3 +41,13 @@ def test_a_time_needs_a_path_beside_it() -> None:
     with pytest.raises(ValidationError, match="time_path needs a path"):
         MqttPoint(topic="a", time_path="t")
     assert MqttPoint(topic="a", path="v", time_path="t").time_unit == "ms"
+
+
+def test_the_example_of_the_readme_is_good() -> None:
+    found = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    (section,) = YAML(typ="safe").load(found[1])
+    device = MqttDevice.model_validate(section["options"])
+    assert device.port == 8883
+    sources = [MqttPoint.model_validate(one["source"]) for one in section["points"]]
+    assert [one.write is not None for one in sources] == [False, False, True]
