@@ -8,7 +8,17 @@ from statistics import median
 from typing import Final, Literal, Protocol, Self, TypeVar, cast
 
 T = TypeVar("T")
-STAGES: Final = ("wire", "outbox", "modbus", "ingress", "writer", "life", "drain")
+STAGES: Final = (
+    "wire",
+    "outbox",
+    "modbus",
+    "ingress",
+    "writer",
+    "life",
+    "drain",
+    "peers",
+    "gateway",
+)
 
 
 @dataclass(frozen=True, slots=True)

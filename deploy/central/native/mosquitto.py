@@ -58,7 +58,7 @@ class Mosquitto:
 
     def command(self, instance: Instance) -> Sequence[str]:
         """Run the broker with its configuration."""
-        broker = _program(instance.stack.cache, "mosquitto")
+        broker = program(instance.stack.cache, "mosquitto")
         return [*broker, "-c", str(instance.folder / "mosquitto.conf")]
 
     def is_ready(self, instance: Instance) -> bool:
@@ -105,14 +105,15 @@ def _write_passwords(instance: Instance) -> None:
     path.touch(mode=0o600)
     told = [f"{user}:{instance.stack.secret(f'mqtt-{user}')}\n" for user in _RIGHTS]
     path.write_text("".join(told))
-    run([*_program(instance.stack.cache, "mosquitto_passwd"), "-U", str(path)])
+    run([*program(instance.stack.cache, "mosquitto_passwd"), "-U", str(path)])
 
 
 def _installed() -> bool:
     return all(shutil.which(one, path=_PATHS) for one in ("mosquitto", "mosquitto_passwd"))
 
 
-def _program(cache: Cache, name: str) -> list[str]:
+def program(cache: Cache, name: str) -> list[str]:
+    """Give the command of a program of Mosquitto, once it is installed."""
     if _installed():
         return [str(shutil.which(name, path=_PATHS))]
     root = cache.path(Mosquitto.name, Mosquitto.version)
