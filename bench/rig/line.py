@@ -28,6 +28,8 @@ FLUSHED_S: Final = 2.5
 class Steady:
     """What a product did in a time without faults."""
 
+    between: tuple[float, float]
+    """Its begin and end, in milliseconds on the clock of the values."""
     verdict: Verdict
     cpu_us_per_1000: float
     memory: Memory
@@ -54,6 +56,12 @@ class Line:
         """List the losses that the product declared."""
         told = isinstance(self.sink, LinkSink)
         return list(self.sink.gaps(self.fleet.began_at)) if told else []  # type: ignore[union-attr]
+
+    def batches_since(self, since_ms: float) -> int:
+        """Count the batches of our gateway that came since a time on the clock of the values."""
+        assert isinstance(self.sink, LinkSink), "only our gateway sends batches"
+        since = self.fleet.began_at + since_ms / 1_000
+        return sum(came_at >= since for came_at, _ in self.sink.batches.values())
 
     def judged(
         self, between: tuple[float, float], units: Sequence[int] | None = None
@@ -96,7 +104,7 @@ class Line:
         taken = memory(pid)
         verdict = await self.settled((begin, end), LATE_S)
         came = max(1, verdict.read - verdict.lost)
-        return Steady(verdict, (after - before) * 1e9 / came, taken)
+        return Steady((begin, end), verdict, (after - before) * 1e9 / came, taken)
 
 
 @asynccontextmanager

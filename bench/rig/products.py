@@ -43,8 +43,14 @@ class Peer:
     """With the folder, the layout, the port of the fleet and that of the broker."""
 
 
-def spine(folder: Path, layout: Layout, port: int, sink: LinkSink) -> Command:
-    """Set up our own gateway, enrolled at a sink."""
+def spine(
+    folder: Path,
+    layout: Layout,
+    port: int,
+    sink: LinkSink,
+    more: Sequence[Mapping[str, Any]] = (),
+) -> Command:
+    """Set up our own gateway, enrolled at a sink; `more` devices beside those of the layout."""
     data = folder / "data"
     data.mkdir(parents=True)
     key, csr = pki.make_key_and_csr()
@@ -59,7 +65,7 @@ def spine(folder: Path, layout: Layout, port: int, sink: LinkSink) -> Command:
             "log": {"level": "warning"},
         },
         "central": {"link": f"wss://{HOST}:{sink.port}/link", "enrol": f"https://{HOST}:1"},
-        "devices": modbus_devices(layout, port),
+        "devices": [*modbus_devices(layout, port), *more],
     }
     (folder / "gateway.yaml").write_text(json.dumps(config), "utf-8")
     words = [sys.executable, "-m", "edge", "run", "--config", str(folder / "gateway.yaml")]
