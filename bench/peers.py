@@ -90,9 +90,7 @@ def run(rounds: int, quick: bool) -> StageResult:
     return _result(taken, lost, rounds, seconds)
 
 
-async def _measured(
-    folder: Path, layouts: Sequence[Layout], rounds: int, seconds: float
-) -> Taken:
+async def _measured(folder: Path, layouts: Sequence[Layout], rounds: int, seconds: float) -> Taken:
     taken: dict[str, dict[int, Turns]] = {name: defaultdict(Turns) for name in PRODUCTS}
     for nth in range(rounds):
         for layout in layouts:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from edge.holes import GapReason
 from shared.columns import Columns
 from shared.quality import Reason
 from shared.rollups import Rollups, no_rollups
+
+_NO_COLUMNS: Final = Columns.empty()
+_NO_ROLLUPS: Final = no_rollups()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,8 @@ class Answer:
     tokens: tuple[bytes, ...] = ()
     tokens_kept: int = 0
     done: Callable[[], None] | None = None
-    aggregated: Columns = field(default_factory=Columns.empty)
-    rollups: Rollups = field(default_factory=no_rollups)
+    aggregated: Columns = _NO_COLUMNS
+    rollups: Rollups = field(default_factory=lambda: _NO_ROLLUPS)
     brought: Brought | None = None
 
 

@@ -183,8 +183,11 @@ class DeviceTask:
                 # Until the clock is set nothing can be made of times: all is kept as it is.
                 await self.intake.answer(replace(answer, columns=self._named(answer.columns)))
                 return
-            now_us = self.clock.now_us()
             self.live.take(self.device, answer.columns)
+            if self.shaper.is_plain and self.aggregator.is_plain:
+                await self.intake.answer(replace(answer, columns=self._named(answer.columns)))
+                return
+            now_us = self.clock.now_us()
             # Rollups tell of every reading, also of those that are not worth to be reported.
             rollups = self.aggregator.take(answer.columns, now_us)
             shaped = self.shaper.shape(answer.columns, now_us)

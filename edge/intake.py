@@ -40,6 +40,13 @@ WAITING_READINGS: Final = 50_000
 WAITING_ITEMS: Final = 10_000
 """The most answers and silences that wait for a commit; whoever brings more waits."""
 
+PRESSING: Final = 16
+"""So many deliveries that wait to be acknowledged are committed soon: a broker may send no more
+before that. Mosquitto sends 20 ahead, which would be 20 a commit window."""
+
+PRESSING_S: Final = 0.05
+"""How soon. A broker that does send more has sent it by then."""
+
 SEALED_AT_ONCE: Final = 2_000
 """So few readings are sealed faster than a thread can be asked to do it."""
 
@@ -98,6 +105,7 @@ class Intake:
         self._flags = flags
         self._queue: list[Answer | Silence] = []
         self._waiting = 0
+        self._unacknowledged = 0
         self._changed = asyncio.Condition()
         self._hurry = False
         self._flushed = 0
@@ -135,8 +143,16 @@ class Intake:
             self._queue.append(item)
             self._waiting += readings
             self._put += 1
-            if self._waiting >= self._settings.commit_readings or len(self._queue) == 1:
+            self._unacknowledged += isinstance(item, Answer) and item.done is not None
+            if self._is_urgent() or len(self._queue) == 1:
                 self._changed.notify_all()
+
+    def _must_not_wait(self) -> bool:
+        return self._hurry or self._waiting >= self._settings.commit_readings
+
+    def _is_urgent(self) -> bool:
+        """Tell whether what waits should not wait for the end of the window."""
+        return self._must_not_wait() or self._unacknowledged >= PRESSING
 
     def _has_room(self) -> bool:
         return self._waiting < WAITING_READINGS and len(self._queue) < WAITING_ITEMS
@@ -227,11 +243,11 @@ class Intake:
                 lambda: bool(self._queue) or self._hurry, self._settings.commit_window_s
             )
             if self._queue and not self._hurry:
-                await self._wait(
-                    lambda: self._hurry or self._waiting >= self._settings.commit_readings,
-                    self._settings.commit_window_s,
-                )
+                await self._wait(self._is_urgent, self._settings.commit_window_s)
+            if self._unacknowledged >= PRESSING:
+                await self._wait(self._must_not_wait, PRESSING_S)
             items, self._queue = self._queue, []
+            self._unacknowledged = 0
             self._hurry = False
             return items
 

@@ -7,6 +7,7 @@ Everything that must survive the process is in one SQLite file (`edge.segments`)
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgpack
@@ -17,6 +18,7 @@ from edge.clean import FUTURE_US, PAST_US
 from edge.held import HeldRows
 from edge.holes import Gap, GapReason, dropped
 from edge.index import Epoch, Index
+from edge.recent import Recent
 from edge.sealed import Draft, Found, Sealed
 from edge.segment_reads import Sort
 from edge.segments import SegmentFile
@@ -66,6 +68,7 @@ class Outbox:
         self._using_file = asyncio.Lock()
         self._is_damaged = False
         self._caps = Caps(clock, settings)
+        self._recent = Recent()
 
     async def begin(self, epoch: int) -> None:
         """Start a new epoch and write the tail: from here on every point is known on disk.
@@ -106,10 +109,16 @@ class Outbox:
                 self.held.count(await self._called(self._file.held_count))
             self.tail = tail
             if drafts:
-                self.index.noted(drafts)
-                self.committed.set()
+                self._note(drafts)
             if self.index.next_id - self._upto > REPLAYED:
                 await self._try(self._checkpoint())
+
+    def _note(self, drafts: Sequence[Draft]) -> None:
+        """Take in what was committed as the next batches of the current epoch."""
+        row, seq = self.index.current.row, self.index.next_seq
+        self._recent.add([draft.named(row, nth) for nth, draft in enumerate(drafts, seq)])
+        self.index.noted(drafts)
+        self.committed.set()
 
     async def repoint(self, point_set: PointSet) -> None:
         """Speak of another point set in what is committed from now on; what is known moves over.
@@ -174,8 +183,15 @@ class Outbox:
     ) -> list[Sealed]:
         """Read sealed segments with `after` < id < `below`, oldest first, but settled ones.
 
-        A segment whose bytes are damaged is declared as a gap and left out.
+        A segment whose bytes are damaged is declared as a gap and left out. What was just committed
+        is not read back from the file.
         """
+        if not self.index.count(after, below - 1):
+            return []
+        recent = self._recent.between(after, below) if sort is None else None
+        if recent is not None:
+            pending = (one for one in recent if self._is_pending(one))
+            return list(islice(pending, limit))
         wanted: list[Sealed] = []
         while len(wanted) < limit:
             at_once = limit - len(wanted) if not self.index.is_anything_due() else SCANNED
@@ -229,7 +245,7 @@ class Outbox:
         columns = await asyncio.to_thread(lambda: {one.id: _decoded(one) for one in group})
         async with self._changing:
             epoch = self.index.epochs[group[0].epoch]
-            here = [one for one in group if self._is_pending(epoch, one)]
+            here = [one for one in group if self._is_pending(one)]
             if not here:
                 return
             count = sum(one.count for one in here if one.kind is Kind.READINGS)
@@ -240,14 +256,14 @@ class Outbox:
                 gaps = [replace(gaps[0], from_us=here[0].t0 - 1, to_us=here[-1].t1 + 1)]
             await self._declare(epoch, gaps, count, here[0].point_set)
 
-    def _is_pending(self, epoch: Epoch, segment: Sealed) -> bool:
+    def _is_pending(self, segment: Sealed) -> bool:
         settled = self.index.is_settled(segment.epoch, segment.seq)
-        return segment.seq in epoch.kept and not settled
+        return segment.seq in self.index.epochs[segment.epoch].kept and not settled
 
     async def _drop_damaged(self, segment: Sealed) -> None:
         async with self._changing:
             epoch = self.index.epochs[segment.epoch]
-            if not self._is_pending(epoch, segment):
+            if not self._is_pending(segment):
                 return
             others = SeqSet(epoch.kept.ranges())
             others.discard(segment.seq, segment.seq)
@@ -292,8 +308,7 @@ class Outbox:
         await self._called(lambda: self._file.drop(row, seqs, readings, event, tail))
         self._upto = upto
         self.index.dropped(row.epoch, seqs, readings)
-        self.index.noted([draft])
-        self.committed.set()
+        self._note([draft])
         reason = gaps[0].reason.value
         _log.error("readings dropped and declared as a gap", reason=reason, readings=readings)
 

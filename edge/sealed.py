@@ -38,6 +38,21 @@ class Draft:
     body: bytes
     klass: PointClass = PointClass.NORMAL
 
+    def named(self, row: "EpochRow", seq: int) -> "Sealed":
+        """Give the batch its name: the seq in an epoch, whose base makes the id of it."""
+        return Sealed(
+            row.base + seq,
+            row.epoch,
+            seq,
+            self.kind,
+            self.count,
+            self.t0,
+            self.t1,
+            self.point_set,
+            self.body,
+            self.klass,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Sealed:

@@ -5,6 +5,7 @@ lost behind the products. It also stands in for the platform that ThingsBoard's 
 limits: there are none.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -63,7 +64,7 @@ class BrokerSink:
     def take(self, client: Client, _: Any, message: MQTTMessage) -> None:
         """Note a message, or answer the question for limits (paho calls this)."""
         if not message.topic.startswith(_ASKED):
-            self.messages.append((time.time(), message.payload))
+            self.messages.append((time.time(), bytes(message.payload)))
         elif b"getSessionLimits" in message.payload:
             client.publish(message.topic.replace("request", "response"), _LIMITS, qos=1)
 
@@ -74,7 +75,7 @@ async def broker_sink(folder: Path, topics: list[str]) -> AsyncIterator[BrokerSi
     cache = Cache.of_user()
     Mosquitto().install(cache)
     port = free_port()
-    folder.mkdir(parents=True)
+    await asyncio.to_thread(folder.mkdir, parents=True)
     (folder / "mosquitto.conf").write_text(
         f"listener {port} {HOST}\nallow_anonymous true\nuser root\nmax_queued_messages 0\n"
         f"persistence true\npersistence_location {folder}/\n"

@@ -97,7 +97,9 @@ async def _units_ill(at_work: Line, pace: Pace) -> Told:
         others = [one for one in at_work.fleet.layout.units if one != unit]
         verdict = await at_work.settled((begin, healed), pace.calm)
         others_verdict = at_work.judged((begin, healed), others)
-        again = [at_ms for one, _, at_ms in at_work.fleet.served() if one == unit and at_ms > healed]
+        again = [
+            at_ms for one, _, at_ms in at_work.fleet.served() if one == unit and at_ms > healed
+        ]
         told[name] = {
             "lost": verdict.lost,
             "others": others_verdict.to_json(),

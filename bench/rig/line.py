@@ -63,9 +63,7 @@ class Line:
         since = self.fleet.began_at + since_ms / 1_000
         return sum(came_at >= since for came_at, _ in self.sink.batches.values())
 
-    def judged(
-        self, between: tuple[float, float], units: Sequence[int] | None = None
-    ) -> Verdict:
+    def judged(self, between: tuple[float, float], units: Sequence[int] | None = None) -> Verdict:
         """Judge what was read between two times on the clock of the values."""
         read, layout = self.fleet.served(), self.fleet.layout
         return judge(layout, between, read, self.arrivals(), self.gaps(), units)
@@ -75,7 +73,7 @@ class Line:
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await asyncio.sleep(FLUSHED_S)
-                while self.judged(between).lost:
+                while self.judged(between).lost:  # noqa: ASYNC110 - the sink sets no event
                     await asyncio.sleep(1.0)
         return self.judged(between)
 
@@ -120,6 +118,8 @@ async def line(peer: Peer | None, layout: Layout, folder: Path) -> AsyncIterator
                     yield Line(None, units, link, process)
         else:
             async with broker_sink(folder / "sink", list(peer.topics)) as broker:
-                command = await asyncio.to_thread(peer.set_up, home, layout, units.port, broker.port)
+                command = await asyncio.to_thread(
+                    peer.set_up, home, layout, units.port, broker.port
+                )
                 async with running(command.words, home, command.env) as process:
                     yield Line(peer, units, broker, process)

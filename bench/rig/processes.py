@@ -78,16 +78,13 @@ class Running:
 
     async def until(self, is_true: Callable[[], bool], what: str, limit_s: float) -> None:
         """Wait for something; raises `StageCannotRun` with its last lines if that never comes."""
-        try:
-            async with asyncio.timeout(limit_s):
-                while not is_true():
-                    assert self._process is not None
-                    if self._process.returncode is not None:
-                        raise TimeoutError
-                    await asyncio.sleep(LOOK_S)
-        except TimeoutError as error:
-            last = "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_LINES:])
-            raise StageCannotRun(f"{self._command[0]}: {what}:\n{last}") from error
+        assert self._process is not None
+        end_s = time.monotonic() + limit_s
+        while not is_true():
+            if self._process.returncode is not None or time.monotonic() > end_s:
+                last = "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_LINES:])
+                raise StageCannotRun(f"{self._command[0]}: {what}:\n{last}")
+            await asyncio.sleep(LOOK_S)
 
 
 @asynccontextmanager
@@ -95,7 +92,7 @@ async def running(
     command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[Running]:
     """Run a process while the context lasts."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     process = Running(command, folder, env or {})
     await process.start()
     try:

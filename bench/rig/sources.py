@@ -106,4 +106,5 @@ async def _run(kind: str, port: int, count: int, began_ms: int, log: Path) -> No
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5])))
+    at, size, began = map(int, sys.argv[2:5])
+    asyncio.run(_run(sys.argv[1], at, size, began, Path(sys.argv[5])))

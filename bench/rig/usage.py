@@ -9,7 +9,7 @@ from typing import Final
 import psutil
 
 _CPU_OF_PROCESS: Final = 2
-"""`CPUCLOCK_SCHED` of the kernel: the clock of all threads of a process (clock_getcpuclockid(3))."""
+"""`CPUCLOCK_SCHED` of the kernel: the clock of all threads of a process."""
 
 
 @dataclass(frozen=True, slots=True)

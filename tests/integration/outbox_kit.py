@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge.outbox import Outbox
+from edge.recent import Recent
 from edge.recovery import open_outbox
 from edge.sealed import Draft
 from edge.settings import OutboxSection
@@ -90,6 +91,12 @@ def state_of(outbox: Outbox) -> tuple[Any, ...]:
         outbox.tail.last_value.tobytes(),
         {name: list(kept) for name, kept in outbox.tail.tokens.items()},
     )
+
+
+def spoil(outbox: Outbox, statement: str) -> None:
+    """Change the file behind the outbox's back, when nothing of it is in memory any more."""
+    outbox._file._db.execute(statement)
+    outbox._recent = Recent()
 
 
 def damaged_in(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from edge import intake as intake_module
 from edge.answers import Answer, Silence
 from edge.holes import GapReason
-from edge.intake import Intake
+from edge.intake import PRESSING, Intake
 from edge.outbox import Outbox
 from edge.recovery import open_outbox
 from edge.settings import OutboxSection
@@ -125,6 +126,30 @@ async def test_a_reading_is_committed_after_the_window_without_being_asked(tmp_p
     async with running(tmp_path) as gateway:
         await gateway.intake.answer(reading(START_US, 0))
         await until(lambda: gateway.outbox.index.ledger().pending == 1)
+
+
+async def test_many_deliveries_that_wait_to_be_acknowledged_are_committed_before_the_window_ends(
+    tmp_path: Path,
+) -> None:
+    """A broker that sends only so many ahead would else bring no more than those a window."""
+    section = OutboxSection(commit_window_s=60)
+    done: list[int] = []
+
+    async def bring(gateway: Gateway, first: int, count: int) -> None:
+        for nth in range(first, first + count):
+            note = partial(done.append, nth)
+            await gateway.intake.answer(delivery(START_US + nth, b"%d" % nth, note))
+
+    async with running(tmp_path, section=section) as gateway:
+        for turn in range(3):
+            await bring(gateway, turn * PRESSING, PRESSING)
+            await until(lambda: len(done) == (turn + 1) * PRESSING)  # noqa: B023 - awaited here
+        few = PRESSING - 1
+        await bring(gateway, 3 * PRESSING, few)
+        assert len(done) == 3 * PRESSING, "a few wait for the end of the window"
+        await gateway.intake.flushed()
+        assert done == list(range(3 * PRESSING + few))
+        assert await gateway.batches() == 4
 
 
 async def test_a_delivery_is_done_after_its_commit_and_not_before(

@@ -13,7 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge.holes import GapReason
 from shared.batch import decode
 from shared.model import Kind
-from tests.integration.outbox_kit import ALL, START_US, commit, copied, opened, state_of, told
+from tests.integration.outbox_kit import (
+    ALL,
+    START_US,
+    commit,
+    copied,
+    opened,
+    spoil,
+    state_of,
+    told,
+)
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -88,7 +97,7 @@ class OutboxMachine(RuleBasedStateMachine):
         id_ = self.outbox.index.epochs[epoch].row.base + seq
         value = "randomblob(50)" if column == "body" else "999"
         damage = f"UPDATE segments SET {column} = {value} WHERE id = {id_}"  # noqa: S608 - drawn
-        self.outbox._file._db.execute(damage)
+        spoil(self.outbox, damage)
         self.do(self.outbox.fetch(0, ALL, 10_000))
         self.lost.add((epoch, seq))
 

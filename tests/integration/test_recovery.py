@@ -32,6 +32,7 @@ from tests.integration.outbox_kit import (
     gaps_in,
     no_open_outbox,
     opened,
+    spoil,
     state_of,
     told,
 )
@@ -400,7 +401,7 @@ async def test_a_damaged_segment_is_declared_over_its_neighbours_times(tmp_path:
     outbox = await opened(tmp_path, 1, clock)
     for nth in range(3):
         await commit(outbox, 8, START_US + 1_000 * nth)
-    outbox._file._db.execute("UPDATE segments SET t0 = 5, t1 = -9, body = x'00' WHERE seq = 1")
+    spoil(outbox, "UPDATE segments SET t0 = 5, t1 = -9, body = x'00' WHERE seq = 1")
     found = await outbox.fetch(0, ALL, 10)
     assert [one.seq for one in found if one.kind is Kind.READINGS] == [0, 2]
     (gap,) = await gaps_in(outbox)
