@@ -199,6 +199,12 @@ def is_undelivered(index: Index, epoch: int, after: int, below: int) -> bool:
     return not any(index.is_settled(epoch, seq) for seq in range(after + 1, below))
 
 
+def is_pending(index: Index, segment: Sealed) -> bool:
+    """Tell whether a segment is in the file and not settled."""
+    kept = index.epochs[segment.epoch].kept
+    return segment.seq in kept and not index.is_settled(segment.epoch, segment.seq)
+
+
 def _discard(kept: SeqSet, seqs: Sequence[Range]) -> None:
     for one in seqs:
         kept.discard(*one)

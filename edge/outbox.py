@@ -17,7 +17,7 @@ from edge.caps import AllHere, Caps, is_nothing_between
 from edge.clean import FUTURE_US, PAST_US
 from edge.held import HeldRows
 from edge.holes import Gap, GapReason, dropped
-from edge.index import Epoch, Index
+from edge.index import Epoch, Index, is_pending
 from edge.recent import Recent
 from edge.sealed import Draft, Found, Sealed
 from edge.segment_reads import Sort
@@ -190,7 +190,7 @@ class Outbox:
             return []
         recent = self._recent.between(after, below) if sort is None else None
         if recent is not None:
-            pending = (one for one in recent if self._is_pending(one))
+            pending = (one for one in recent if is_pending(self.index, one))
             return list(islice(pending, limit))
         wanted: list[Sealed] = []
         while len(wanted) < limit:
@@ -245,7 +245,7 @@ class Outbox:
         columns = await asyncio.to_thread(lambda: {one.id: _decoded(one) for one in group})
         async with self._changing:
             epoch = self.index.epochs[group[0].epoch]
-            here = [one for one in group if self._is_pending(one)]
+            here = [one for one in group if is_pending(self.index, one)]
             if not here:
                 return
             count = sum(one.count for one in here if one.kind is Kind.READINGS)
@@ -256,14 +256,10 @@ class Outbox:
                 gaps = [replace(gaps[0], from_us=here[0].t0 - 1, to_us=here[-1].t1 + 1)]
             await self._declare(epoch, gaps, count, here[0].point_set)
 
-    def _is_pending(self, segment: Sealed) -> bool:
-        settled = self.index.is_settled(segment.epoch, segment.seq)
-        return segment.seq in self.index.epochs[segment.epoch].kept and not settled
-
     async def _drop_damaged(self, segment: Sealed) -> None:
         async with self._changing:
             epoch = self.index.epochs[segment.epoch]
-            if not self._is_pending(segment):
+            if not is_pending(self.index, segment):
                 return
             others = SeqSet(epoch.kept.ranges())
             others.discard(segment.seq, segment.seq)

@@ -389,7 +389,7 @@ async def test_rollups_beside_a_damaged_segment_do_not_hide_its_readings(tmp_pat
     await commit(outbox, 8, START_US)
     rollups = Draft(Kind.ROLLUPS, 5, START_US, START_US, POINTS.hash, b"no matter")
     await outbox.commit([rollups], outbox.tail, None)
-    outbox._file._db.execute("UPDATE segments SET body = x'00' WHERE seq = 0")
+    spoil(outbox, "UPDATE segments SET body = x'00' WHERE seq = 0")
     await outbox.fetch(0, ALL, 10)
     (gap,) = await gaps_in(outbox)
     assert (gap["count"], outbox.index.ledger().gaps) == (8, 8)
