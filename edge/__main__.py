@@ -19,6 +19,7 @@ from edge import (
     gateway,
     installation,
     modbus_verbs,
+    opcua_verbs,
 )
 from edge.settings import GatewayConfig, load
 from edge.sqlite import OutboxError
@@ -29,6 +30,7 @@ from shared.errors import SettingsError, SpineError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(modbus_verbs.app, name="modbus")
+app.add_typer(opcua_verbs.app, name="opcua")
 config_verbs.register(app)
 field_verbs.register(app)
 
