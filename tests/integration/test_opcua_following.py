@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from asyncua import ua
+from asyncua.ua.status_codes import StatusCodes
 
 from protocols.opcua.following import merged
 from protocols.opcua.options import OpcuaDevice
@@ -147,7 +147,7 @@ async def test_a_point_the_server_forgets_is_looked_for_by_its_path(server: Opcu
     points = [source(node="ns=2;s=moved", path="/Objects/moved")]
     async with followed(device(server), points) as inbox:
         await inbox.until_seen(0, 4.0)
-        await server.put("moved", 4.0, status=ua.StatusCodes.BadNodeIdUnknown)
+        await server.put("moved", 4.0, status=StatusCodes.BadNodeIdUnknown)
         await inbox.until_ended()
     assert "looked for by their paths" in str(inbox.error)
 
