@@ -10,7 +10,7 @@ from typing import Final, Self
 from protocols.driver import Delivery, DriverType, Page, PointSource
 from protocols.mqtt import tls
 from protocols.mqtt.browsing import Browsing
-from protocols.mqtt.connection import Connection
+from protocols.mqtt.connection import Connection, Message
 from protocols.mqtt.deliveries import Deliveries
 from protocols.mqtt.listening import Heard, listen
 from protocols.mqtt.options import MAX_IN_FLIGHT, MqttDevice, MqttPoint
@@ -28,6 +28,7 @@ TOKENS_KEPT: Final = 20 * MAX_IN_FLIGHT
 _ASIDE_LENGTH: Final = 180
 _VERSION_TOPIC: Final = "$SYS/broker/version"
 _IDENTIFY_S: Final = 2.0
+_ASK_AGAIN_S: Final = 1.0
 
 
 class MqttDriver:
@@ -97,7 +98,7 @@ class MqttDriver:
         while True:
             for message in self._shape.answers() if self._shape is not None else ():
                 connection.tell(message)
-            delivery = deliveries.of(await connection.receive())
+            delivery = deliveries.of(await self._received(connection))
             if delivery is not None:
                 plan.latest.keep(delivery.columns)
                 yield delivery
@@ -158,6 +159,15 @@ class MqttDriver:
                 await listen(connection, [_VERSION_TOPIC], limit_s, heard.only)
         told = heard.payloads.get(_VERSION_TOPIC)
         return {} if told is None else {"version": told[:200].decode(errors="replace")}
+
+    async def _received(self, connection: Connection) -> list[Message]:
+        """Wait for messages; where a shape may have to ask again, not for long: then empty."""
+        if self._shape is None:
+            return await connection.receive()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ASK_AGAIN_S):
+                return await connection.receive()
+        return []
 
     def _connected(self) -> Connection:
         if self._connection is None:

@@ -187,8 +187,8 @@ async def test_a_lost_message_makes_values_uncertain_until_the_rebirth(floor: Fl
         await floor.until_born()
         await floor.node.tell(lose=1, data={"load": 7.5})
         await floor.until(load=(7.5, lost), temperature=(21.5, lost), mode=("eco", lost))
-        async with beating(floor.node):  # a rebirth is asked for when messages come
-            await floor.until(load=(5.5, GOOD), temperature=(21.5, GOOD), mode=("eco", GOOD))
+        await floor.until(load=(7.5, GOOD), temperature=(21.5, GOOD), mode=("eco", GOOD))
+    assert "NCMD Node Control/Rebirth true" in floor.node.log
 
 
 async def test_commands_reach_node_and_device_and_come_back_as_values(floor: Floor) -> None:

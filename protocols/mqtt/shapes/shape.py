@@ -95,8 +95,8 @@ class Shape(Protocol):
     def answers(self) -> Sequence[Publication]:
         """Take what is to be published now, as a rebirth request, with QoS 0.
 
-        Asked for as the subscription begins and after messages came. What nobody answers is to be
-        given again.
+        Asked for as the subscription begins, after messages came, and every second of silence.
+        What nobody answers is to be given again.
         """
         ...
 
