@@ -62,11 +62,11 @@ async def _servers(asked: SplitResult, timeout_s: float) -> list[str]:
     try:
         async with asyncio.timeout(2 * timeout_s), plain_channel(urls[0], timeout_s) as channel:
             known = await channel.find_servers()
+        for application in known or []:
+            if application.ApplicationType != ua.ApplicationType.Client:
+                urls += [_reached(url, asked) for url in application.DiscoveryUrls or [] if url]
     except LIBRARY_FAULTS:
-        return urls
-    for application in known:
-        if application.ApplicationType != ua.ApplicationType.Client:
-            urls += [_reached(url, asked) for url in application.DiscoveryUrls or [] if url]
+        pass  # the address itself may still answer
     fitting = [url for url in dict.fromkeys(urls) if url.startswith("opc.tcp://")]
     return fitting[:MOST_SERVERS]
 
@@ -75,10 +75,10 @@ async def _ways(url: str, timeout_s: float) -> list[Found]:
     try:
         async with asyncio.timeout(2 * timeout_s), plain_channel(url, timeout_s) as channel:
             endpoints = await channel.get_endpoints()
-    except LIBRARY_FAULTS:
+        known = (one for one in endpoints if is_ours(one))
+        return [way for endpoint in known for way in _found(endpoint, urlsplit(url))]
+    except LIBRARY_FAULTS:  # also what it tells may be no endpoint
         return []
-    known = (one for one in endpoints if is_ours(one))
-    return [way for endpoint in known for way in _found(endpoint, urlsplit(url))]
 
 
 def _found(endpoint: ua.EndpointDescription, asked: SplitResult) -> Iterator[Found]:

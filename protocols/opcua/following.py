@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,8 +47,9 @@ class Following:
             return
         is_linked = True
         try:
-            async for columns in self._subscribed(subscription):
-                yield columns
+            async with aclosing(self._subscribed(subscription)) as readings:
+                async for columns in readings:
+                    yield columns
         except LinkLost:
             is_linked = False
             raise
@@ -79,8 +80,9 @@ class Following:
             pushed = self._pushed(subscription, publishing)
             rest = np.flatnonzero(polled)
             sources = [pushed, self._polled(rest)] if len(rest) else [pushed]
-            async for columns in merged(sources):
-                yield columns
+            async with aclosing(merged(sources)) as readings:
+                async for columns in readings:
+                    yield columns
         finally:
             await publishing.close()
 
@@ -139,10 +141,6 @@ class Following:
 
 async def merged(sources: Sequence[AsyncGenerator[Columns, None]]) -> AsyncGenerator[Columns, None]:
     """Yield what comes from any of the sources; an error of one ends all."""
-    if len(sources) == 1:
-        async for columns in sources[0]:
-            yield columns
-        return
     waiting = {asyncio.ensure_future(_following(source)): source for source in sources}
     try:
         while waiting:
@@ -154,8 +152,9 @@ async def merged(sources: Sequence[AsyncGenerator[Columns, None]]) -> AsyncGener
     finally:
         for one in waiting:
             one.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for source in sources:
+            await source.aclose()
 
 
 async def _following(source: AsyncGenerator[Columns, None]) -> Columns:

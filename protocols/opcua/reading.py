@@ -89,8 +89,9 @@ class Reading:
         fresh = await self.resolver.by_path([plan.addresses[row] for row in places])
         has_moved = False
         for row, target in zip(places, fresh, strict=True):
-            has_moved |= target != targets[row]
-            targets[row] = target
+            if target is not None and target != targets[row]:
+                targets[row] = target
+                has_moved = True
         return has_moved
 
     async def _read(self, plan: Plan) -> Columns:

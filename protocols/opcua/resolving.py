@@ -32,16 +32,16 @@ class Resolver:
 
     async def targets(self, addresses: Sequence[Address]) -> list[Target]:
         """Find the target of each address; one that the server has not is the null node id."""
-        found = [
-            await self._target(address) if address.node is None else await self._named(address)
-            for address in addresses
-        ]
+        found = [await self._named(one) or await self._by_path(one) for one in addresses]
         self._children.clear()
-        return found
+        return [
+            target or Target(standard(0), address.index)
+            for target, address in zip(found, addresses, strict=True)
+        ]
 
-    async def by_path(self, addresses: Sequence[Address]) -> list[Target]:
+    async def by_path(self, addresses: Sequence[Address]) -> list[Target | None]:
         """Find the targets by the paths alone, for ids that the server does not know any more."""
-        found = [await self._target(address) for address in addresses]
+        found = [await self._by_path(address) for address in addresses]
         self._children.clear()
         return found
 
@@ -60,20 +60,15 @@ class Resolver:
             return None
         return parse_node(name.text(known.index(name.uri)))
 
-    async def _named(self, address: Address) -> Target:
+    async def _named(self, address: Address) -> Target | None:
         node = await self.node(address.node) if address.node is not None else None
-        if node is not None:
-            return Target(node, address.index)
-        return await self._target(address) if address.path else Target(standard(0), address.index)
+        return None if node is None else Target(node, address.index)
 
-    async def _target(self, address: Address) -> Target:
-        node = standard(ROOT)
+    async def _by_path(self, address: Address) -> Target | None:
+        node: NodeId | None = standard(ROOT) if address.path else None
         for step in address.path:
-            found = await self._child(node, step)
-            if found is None:
-                return Target(standard(0), address.index)
-            node = found
-        return Target(node, address.index)
+            node = await self._child(node, step) if node is not None else None
+        return None if node is None else Target(node, address.index)
 
     async def _child(self, node: NodeId, step: Step) -> NodeId | None:
         if node not in self._children:

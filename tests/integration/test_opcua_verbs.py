@@ -1,11 +1,11 @@
 """The OPC UA certificate of a gateway: made once, shown again, and usable by name in options."""
 
-import asyncio
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from edge import opcua_verbs
 from edge.first_revision import stored
 from edge.twin import Twin
 from edge.vault import Vault
@@ -18,34 +18,28 @@ pytestmark = pytest.mark.integration
 YAML = "central: {link: wss://c:1/link, enrol: https://c:2}\ngateway: {data: data}\n"
 
 
-async def certificate(config: Path, *more: str) -> tuple[int, str, str]:
-    words = ("-m", "edge", "opcua", "certificate", "--config", str(config), *more)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
-        said, complained = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode(), complained.decode()
+def certificate(config: Path, *more: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(opcua_verbs.app, ["certificate", "--config", str(config), *more])
+    return done.exit_code, done.stdout, done.stderr
 
 
 async def test_one_certificate_is_made_kept_sealed_and_used_by_its_name(tmp_path: Path) -> None:
     config, data = tmp_path / "gateway.yaml", tmp_path / "data"
     config.write_text(YAML)
-    code, said, complained = await certificate(config)
+    code, said, complained = certificate(config)
     assert (code, said) == (1, "")
     assert "start the gateway once" in complained
     assert "Traceback" not in complained
 
     data.mkdir(exist_ok=True)
     await (await Twin.opened(data, None, SystemClock(), Vault.find(data))).close()
-    code, first, complained = await certificate(config)
+    code, first, complained = certificate(config)
     assert (code, "made now" in complained) == (0, True)
     assert "identity: {secret: opcua}" in complained
-    code, again, complained = await certificate(config)
+    code, again, complained = certificate(config)
     assert (code, again, "kept here already" in complained) == (0, first, True)
     assert "PRIVATE KEY" not in first + complained
-    code, other, _ = await certificate(config, "--renew")
+    code, other, _ = certificate(config, "--renew")
     assert code == 0
     assert other != first
 
