@@ -4,9 +4,8 @@ import asyncio
 import errno
 import secrets
 import signal
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, TypeVar
@@ -28,7 +27,8 @@ from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.parts import Parts
 from edge.recovery import open_outbox
-from edge.settings import GatewayConfig, GatewaySection, HealthSettings
+from edge.serving import GRACE_S, listener_at, serving
+from edge.settings import GatewayConfig, GatewaySection
 from edge.sqlite import OutboxFull
 from edge.trial import Judge
 from edge.twin import Twin
@@ -44,9 +44,6 @@ from shared.quality import Flag
 
 CAPS_S = 15.0
 """How often the outbox is held against its caps."""
-
-DATE_S = 1.0
-"""How often the HTTP server looks at the clock."""
 
 DRAIN_S = 5.0
 """How long a stop waits for the last commit."""
@@ -133,7 +130,7 @@ async def _run(
         times = Times(clock, (lambda: True) if trusted else is_synchronised)
         async with opened_commands(config.data, CollectorWay(collector), times) as commands:
             parts.commands = commands
-            async with _serving(config.file.gateway.health, parts):
+            async with _serving(parts, config, identity):
                 await _until_stopped(parts, identity, config, desires)
     finally:
         await outbox.close()
@@ -250,55 +247,22 @@ def _clock_flags(*, trusted: bool) -> Callable[[], int]:
 
 
 @asynccontextmanager
-async def _serving(settings: HealthSettings, parts: Parts) -> AsyncIterator[None]:
-    config = uvicorn.Config(
+async def _serving(parts: Parts, config: GatewayConfig, identity: Identity) -> AsyncIterator[None]:
+    """Tell of the gateway over HTTP, and serve the local API where it is wanted."""
+    health = config.file.gateway.health
+    served = uvicorn.Config(
         health_app(parts),
-        host=settings.host,
-        port=settings.port,
         log_config=None,
         lifespan="off",
         access_log=False,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=GRACE_S,
     )
-    try:
-        listener = socket.create_server((settings.host, settings.port))
-    except OSError as error:
-        place = f"{settings.host}:{settings.port}"
-        problem = f"gateway.health: {place} cannot be used ({error.strerror}); choose another port"
-        raise SettingsError("gateway", [problem]) from error
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve([listener]))
-    try:
-        yield
-    finally:
-        server.end()
-        await serving
-        listener.close()
+    async with AsyncExitStack() as stack:
+        listener = listener_at(health.host, health.port, "gateway.health")
+        await stack.enter_async_context(serving(served, listener))
+        if config.file.gateway.api.enabled:
+            # Only now: it brings a web framework that a gateway without it has no memory for.
+            from edge.api.listener import api_serving  # noqa: PLC0415 - see above
 
-
-class _Server(uvicorn.Server):
-    """A server that leaves the process's signals to the gateway, and its time too.
-
-    uvicorn's own looks ten times a second whether it is to end, which costs as much as polls do.
-    """
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._ended = asyncio.Event()
-
-    def end(self) -> None:
-        """Stop serving."""
-        self.should_exit = True
-        self._ended.set()
-
-    async def main_loop(self) -> None:
-        """Keep the Date header right until the end."""
-        while not await self.on_tick(0):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DATE_S):
-                    await self._ended.wait()
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Capture none."""
+            await stack.enter_async_context(api_serving(parts, config, identity))
         yield

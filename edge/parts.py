@@ -65,7 +65,9 @@ class Parts:
 
     def link(self) -> dict[str, Any]:
         """Give the state of the link to central."""
-        return {"connected": self.uplink.is_connected, "problem": self.uplink.problem}
+        uplink = self.uplink
+        told = {"connected": uplink.is_connected, "problem": uplink.problem}
+        return {**told, "since_us": uplink.since_us}
 
     async def room(self) -> Room:
         """Look how full the outbox is."""

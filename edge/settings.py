@@ -25,6 +25,7 @@ TopicStart = Annotated[
     str, StringConstraints(pattern=r"^[^+#\x00/]+(/[^+#\x00/]+)*$", max_length=200)
 ]
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.\-]{1,253}$")]
 DIAGNOSTICS_NAME = "_gateway"
 """Name of the gateway's own device."""
 
@@ -49,6 +50,25 @@ class HealthSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address that /healthz, /readyz, /metrics bind.")
     port: int = Field(9100, ge=0, le=65_535, description="Their port; 0 takes a free one.")
+
+
+class ApiSettings(Section):
+    """The local API: how people and programs on site set the gateway up and look at it."""
+
+    enabled: bool = Field(False, description="Whether the local API is served.")
+    host: str = Field(
+        "127.0.0.1",
+        max_length=253,
+        description="Address it binds; beyond loopback it is always under TLS, with a certificate "
+        "that the gateway makes itself.",
+    )
+    port: int = Field(9180, ge=0, le=65_535, description="Its port; 0 takes a free one.")
+    allowed_hosts: tuple[HostName, ...] = Field(
+        (),
+        max_length=32,
+        description="Names that browsers may call it by, beside the machine's own name, localhost "
+        "and addresses.",
+    )
 
 
 class LogSettings(Section):
@@ -109,6 +129,7 @@ class GatewaySection(Section):
         "for a day.",
     )
     health: HealthSettings = HealthSettings()
+    api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
     home_assistant: HomeAssistantSection | None = Field(

@@ -92,6 +92,8 @@ class Uplink:
     configuration: Configuration | None = None
     is_connected: bool = False
     problem: str = "not connected yet"
+    since_us: int | None = None
+    """Since when it is connected or not; None before the first try."""
     sent_bytes: int = 0
     received_bytes: int = 0
     clock_offset_s: float | None = None
@@ -113,6 +115,8 @@ class Uplink:
     def _note_down(self, problem: str) -> None:
         if self.is_connected or problem != self.problem:
             _log.warning("link to central is down", error=problem, url=self.url)
+        if self.is_connected or self.since_us is None:
+            self.since_us = self.clock.now_us()
         self.is_connected = False
         self.problem = problem
 
@@ -122,6 +126,7 @@ class Uplink:
             welcome = await self._greet(socket)
             _log.info("link to central is up", url=self.url)
             self.is_connected, self.problem = True, ""
+            self.since_us = self.clock.now_us()
             backoff.reset()
             await self._exchange(socket, welcome)
         except (ConnectionClosed, FrameInvalid) as error:

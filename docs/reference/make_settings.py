@@ -35,6 +35,7 @@ def page() -> str:
     sections = {
         "gateway": edge.GatewaySection,
         "gateway.health": edge.HealthSettings,
+        "gateway.api": edge.ApiSettings,
         "gateway.log": edge.LogSettings,
         "gateway.diagnostics": edge.DiagnosticsSettings,
         "gateway.home_assistant": edge.HomeAssistantSection,

@@ -96,14 +96,31 @@ def issue_server(
     if not names:
         raise CertificateRefused("a server certificate needs a host name or an IP address")
     key = ec.generate_private_key(ec.SECP256R1())
-    alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
-    builder = _leaf(
-        root, _name(project=_AUTHORITY, name=names[0][:64]), key.public_key(), days, now
+    subject = _name(project=_AUTHORITY, name=names[0][:64])
+    builder = _for_names(_leaf(root, subject, key.public_key(), days, now), names)
+    return Issued(_signed(root, builder), key_pem_of(key))
+
+
+def issue_self_signed(names: Sequence[str], days: int) -> Issued:
+    """Issue a server certificate that no authority vouches for: people compare its fingerprint."""
+    if not names:
+        raise CertificateRefused("a server certificate needs a host name or an IP address")
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _name(project=_AUTHORITY, name=names[0][:64])
+    builder = (
+        _builder(subject, subject, key.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
     )
-    builder = builder.add_extension(alternatives, critical=False).add_extension(
+    certificate = _for_names(builder, names).sign(key, hashes.SHA256())
+    return Issued(certificate.public_bytes(serialization.Encoding.PEM), key_pem_of(key))
+
+
+def _for_names(builder: x509.CertificateBuilder, names: Sequence[str]) -> x509.CertificateBuilder:
+    alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
+    return builder.add_extension(alternatives, critical=False).add_extension(
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
     )
-    return Issued(_signed(root, builder), key_pem_of(key))
 
 
 def issue_gateway(

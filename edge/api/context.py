@@ -1,0 +1,37 @@
+"""What the routes of the local API are given: the parts, and what belongs to this machine."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from edge.api.door import Door
+from edge.enrolment import Identity
+from edge.parts import Parts
+from edge.settings import GatewayConfig
+from edge.twin import Twin
+
+
+@dataclass(slots=True)
+class Context:
+    """What every route may ask."""
+
+    parts: Parts
+    config: GatewayConfig
+    identity: Identity
+    door: Door
+
+    @property
+    def twin(self) -> Twin:
+        """The configuration."""
+        return self.parts.twin
+
+
+def context_of(connection: HTTPConnection) -> Context:
+    """Find the context of the application that serves a connection."""
+    context: Context = connection.app.state.context
+    return context
+
+
+Here = Annotated[Context, Depends(context_of)]
