@@ -69,7 +69,6 @@ class Following:
             return None
 
     async def _subscribed(self, subscription: Subscription) -> AsyncGenerator[Columns, None]:
-        # Requests wait at the server before it has anything to tell: it would give up else.
         publishing = Publishing(self.session, subscription, self.session.options.url)
         try:
             statuses = await self.reading.monitor(subscription, self.plan)
@@ -116,17 +115,10 @@ class Following:
         known = [within(values, len(plan.addresses)) for values in publication.changes]
         columns = [to_columns(values, plan.is_text, now_us) for values in known if len(values)]
         for one in columns:
-            self._see_whether_moved(one)
+            if await self.reading.have_moved(plan, one):
+                msg = f"{self.session.options.url}: points have other ids by now, found anew"
+                raise LinkLost(msg)
         return [*columns, await self.reading.read(plan)] if publication.damaged else columns
-
-    def _see_whether_moved(self, columns: Columns) -> None:
-        is_lost = self.reading.is_lost(columns) & self.plan.has_path[columns.series]
-        if is_lost.any():
-            msg = (
-                f"{self.session.options.url}: the server does not know {int(is_lost.sum())} points "
-                "any more; they are looked for by their paths"
-            )
-            raise LinkLost(msg)
 
     async def _polled(self, rows: NDArray[np.intp]) -> AsyncGenerator[Columns, None]:
         part = self.plan.part(rows)

@@ -53,8 +53,8 @@ class Reading:
     async def read(self, plan: Plan) -> Columns:
         """Read every point once; those that are not where they were are looked for, and read."""
         columns = await self._read(plan)
-        is_lost = plan.has_path & self.is_lost(columns)
-        if is_lost.any() and await self._found(plan, np.flatnonzero(is_lost)):
+        is_lost = plan.has_path & _is_lost(columns)
+        if is_lost.any() and await self._have_moved(plan, np.flatnonzero(is_lost)):
             return await self._read(plan)
         return columns
 
@@ -63,13 +63,15 @@ class Reading:
         rows = np.arange(len(plan.addresses))
         statuses = await self._monitor(subscription, plan, rows)
         lost = np.flatnonzero(np.isin(statuses, _UNKNOWN) & plan.has_path)
-        if len(lost) and await self._found(plan, lost):
+        if len(lost) and await self._have_moved(plan, lost):
             statuses[lost] = await self._monitor(subscription, plan, lost)
         return statuses
 
-    def is_lost(self, columns: Columns) -> NDArray[np.bool_]:
-        """Tell which readings say that the server does not know the point."""
-        return np.equal(columns.quality, _LOST)
+    async def have_moved(self, plan: Plan, columns: Columns) -> bool:
+        """Tell whether readings say that points are unknown which the server has elsewhere now."""
+        rows = columns.series[_is_lost(columns)].astype(np.intp)
+        findable = rows[plan.has_path[rows]]
+        return bool(len(findable)) and await self._have_moved(plan, findable)
 
     async def targets(self, plan: Plan) -> list[Target]:
         """Find where the points of a plan are; looked up once a connection."""
@@ -78,7 +80,7 @@ class Reading:
             found = self._targets[plan] = await self.resolver.targets(plan.addresses)
         return found
 
-    async def _found(self, plan: Plan, rows: NDArray[np.intp]) -> bool:
+    async def _have_moved(self, plan: Plan, rows: NDArray[np.intp]) -> bool:
         """Look for points by their paths, not too often; tells whether any is elsewhere now."""
         now_s = self.clock.monotonic_s()
         if now_s - self._looked_at_s.get(plan, -LOOK_AGAIN_S) < LOOK_AGAIN_S:
@@ -144,3 +146,7 @@ class Reading:
             *await self._monitor_part(subscription, items[:half]),
             *await self._monitor_part(subscription, items[half:]),
         ]
+
+
+def _is_lost(columns: Columns) -> NDArray[np.bool_]:
+    return np.equal(columns.quality, _LOST)

@@ -142,14 +142,28 @@ async def test_points_that_are_not_monitored_are_bad_where_the_server_must_push(
     assert np.isnan(inbox.values(1)).all()
 
 
-async def test_a_point_the_server_forgets_is_looked_for_by_its_path(server: OpcuaServer) -> None:
-    await server.add("moved", 4.0)
-    points = [source(node="ns=2;s=moved", path="/Objects/moved")]
+async def test_a_point_that_is_elsewhere_by_now_is_found_there(server: OpcuaServer) -> None:
+    await server.add("before", 4.0)
+    await server.add("after", 5.0)
+    moved = [source(node="ns=2;s=before", path="/Objects/after")]
+    async with followed(device(server), moved) as inbox:
+        await inbox.until_seen(0, 4.0)
+        await server.put("before", 4.0, status=StatusCodes.BadNodeIdUnknown)
+        await inbox.until_ended()
+    assert "found anew" in str(inbox.error)
+    async with followed(device(server), [source(path="/Objects/after")]) as inbox:
+        await inbox.until_seen(0, 5.0)
+
+
+async def test_a_point_that_is_nowhere_else_is_bad_and_ends_nothing(server: OpcuaServer) -> None:
+    await server.add("gone", 4.0)
+    points = [source(node="ns=2;s=gone", path="/Objects/gone"), *POINTS]
     async with followed(device(server), points) as inbox:
         await inbox.until_seen(0, 4.0)
-        await server.put("moved", 4.0, status=StatusCodes.BadNodeIdUnknown)
-        await inbox.until_ended()
-    assert "looked for by their paths" in str(inbox.error)
+        await server.put("gone", 4.0, status=StatusCodes.BadNodeIdUnknown)
+        await inbox.until(lambda: bool(np.isnan(inbox.values(0)[-1])), "it is bad")
+        await server.put("a", 7.0)
+        await inbox.until_seen(1, 7.0)
 
 
 async def test_an_error_of_one_source_ends_all_and_leaves_no_task() -> None:
