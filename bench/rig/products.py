@@ -8,6 +8,7 @@ the store on disk that the product offers and does not use of itself.
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from compileall import compile_dir
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +51,12 @@ def spine(
     sink: LinkSink,
     more: Sequence[Mapping[str, Any]] = (),
 ) -> Command:
-    """Set up our own gateway, enrolled at a sink; `more` devices beside those of the layout."""
+    """Set up our own gateway, enrolled at a sink; `more` devices beside those of the layout.
+
+    Its modules are compiled before, as those of an installed package are.
+    """
+    for package in ("edge", "protocols", "shared"):
+        compile_dir(REPOSITORY / package, quiet=2)
     data = folder / "data"
     data.mkdir(parents=True)
     key, csr = pki.make_key_and_csr()
