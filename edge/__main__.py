@@ -103,9 +103,11 @@ def run(
     # Readings and tokens are nobody else's on this machine.
     os.umask(0o077)
     options = gateway.Options(settle_on_accepted=unsafe_settle_on_accepted)
+    running = gateway.run(loaded, SystemClock(), options)
+    del loaded  # it is let go there when it is not needed any more
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(gateway.run(loaded, SystemClock(), options))
+            runner.run(running)
     except* (SettingsError, enrolment.NotEnrolled) as errors:
         _fail(_first(errors), 2)
     except* (OutboxError, gateway.GatewayFailed) as errors:

@@ -73,6 +73,8 @@ async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
     identity = await asyncio.to_thread(Identity.load, config.data, vault)
     document = _document(config)
     twin = await _with_room(lambda: Twin.opened(config.data, document, clock, vault))
+    # The twin has all devices from now on: nobody keeps those of the file.
+    config, document = config.of_machine(), None
     try:
         await _run(config, clock, options, identity, twin)
     finally:

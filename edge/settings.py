@@ -1,7 +1,7 @@
 """The gateway's configuration file: what it holds, and every mistake in it at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -275,6 +275,11 @@ class GatewayConfig:
     raw: Mapping[str, Any]
     """The file as it was read."""
     master_key: Path | None = None
+
+    def of_machine(self) -> "GatewayConfig":
+        """Give what belongs to this machine: the devices, which take most memory, are let go."""
+        file = self.file.model_copy(update={"devices": (), "policies": {}})
+        return replace(self, file=file, devices=(), raw={})
 
 
 def load(path: Path) -> GatewayConfig:
