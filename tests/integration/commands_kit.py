@@ -25,6 +25,9 @@ from shared.model import Point
 from shared.quality import GOOD
 
 START_S = 1_790_000_000.0
+READ_S = 0.3
+"""So much time goes by with each read."""
+
 LIMITS = WriteSection(min=0, max=1_000_000, min_interval_s=0, release_value=-0.0, verify_within_s=1)
 
 
@@ -105,7 +108,7 @@ class SiteDevice:
     loses_answer: bool = False
     """The write takes effect, and the link is lost before that is said."""
     clamps_at: float | None = None
-    before_write: Callable[[], None] = lambda: None
+    before_write: Callable[[str, Value | None], None] = lambda *_: None
     after_write: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
@@ -118,19 +121,20 @@ class SiteDevice:
         return tuple(points)
 
     async def read(self, plan: Any) -> Columns:
+        self.clock.advance(READ_S)
         found = [self.values.get(one.point.key, -1.0) for one in plan]
         return Columns.of(range(len(plan)), [self.clock.now_us()] * len(plan), found, [GOOD])
 
     async def write(
         self, source: PointSource, value: float | str | None, priority: int = 16
     ) -> None:
+        if self.says_no:
+            raise Refused("the device says no")
         if self.slow_s:
             self.clock.advance(self.slow_s)
             for _ in range(4):  # whoever waits no more ends the write before it takes effect
                 await asyncio.sleep(0)
-        self.before_write()
-        if self.says_no:
-            raise Refused("the device says no")
+        self.before_write(source.point.key, value)
         self.writes.append(Written(source.point.key, value, self.clock.true_s))
         stays = value if self.clamps_at is None else min(float(value or 0), self.clamps_at)
         self.values[source.point.key] = float(stays or 0)

@@ -176,14 +176,6 @@ async def test_a_device_that_is_away_at_the_end_of_a_lease_is_released_when_it_i
 
 async def test_what_reads_back_another_value_failed_and_is_taken_back(site: CommandSite) -> None:
     site.device.clamps_at = 25.0
-    site.device.before_write = lambda: site.clock.advance(0.4)
-    reads = site.device.read
-
-    async def read(plan: Any) -> Any:
-        site.clock.advance(0.6)
-        return await reads(plan)
-
-    site.device.read = read  # type: ignore[method-assign]
     record = await central(site, 26.0)
     assert (record.state, record.detail) == (State.FAILED, "written 26, but reads 25")
     await site.turn()
