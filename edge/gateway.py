@@ -14,7 +14,7 @@ import uvicorn
 
 from edge.clockstate import is_synchronised
 from edge.collector import Collector, point_set_of
-from edge.commands import CollectorWay, Times, opened_commands
+from edge.commands import CollectorWay, Orders, Times, opened_commands
 from edge.config_store import ConfigUnwritable
 from edge.desired import Desires
 from edge.diagnostics import Diagnostics
@@ -187,7 +187,7 @@ async def _until_stopped(
         "certificate": identity.keep_fresh(config.file.central.enrol),
         "caps": _keep_caps(parts),
         "configuration": desires.run(),
-        **({} if parts.commands is None else {"commands": parts.commands.run()}),
+        **_commands(parts),
         "trial": Judge(parts.twin, lambda: parts.uplink.is_connected, parts.clock).run(),
         **_outputs(parts, identity, config.file.gateway),
     }
@@ -206,6 +206,14 @@ async def _until_stopped(
                 await parts.collector.close_windows()
                 await parts.intake.flushed()
         committing.cancel()
+
+
+def _commands(parts: Parts) -> dict[str, Coroutine[Any, Any, None]]:
+    """Make what carries commands out, unless they are off."""
+    if parts.commands is None:
+        return {}
+    orders = parts.uplink.commands = Orders(parts.commands)
+    return {"commands": parts.commands.run(), "orders of central": orders.run()}
 
 
 def _outputs(

@@ -78,6 +78,26 @@ class Configuration(Protocol):
         ...
 
 
+class Commands(Protocol):
+    """What the uplink hands on of commands; see `edge.commands.orders`."""
+
+    def connected(self) -> None:
+        """Take note that a session began."""
+        ...
+
+    def order(self, frame: link.Command | link.Outcome) -> None:
+        """Take what central orders, or that it knows an outcome; returns at once."""
+        ...
+
+    async def outcome(self) -> link.Outcome:
+        """Wait until a command has ended."""
+        ...
+
+    def unsupported(self) -> None:
+        """Take note that central does not serve outcomes."""
+        ...
+
+
 @dataclass(slots=True)
 class Uplink:
     """The gateway's end of the link."""
@@ -90,6 +110,7 @@ class Uplink:
     settle_on_accepted: bool = False
     """Only for the negative control of the delivery proof: it loses readings."""
     configuration: Configuration | None = None
+    commands: Commands | None = None
     is_connected: bool = False
     problem: str = "not connected yet"
     since_us: int | None = None
@@ -141,6 +162,8 @@ class Uplink:
                 group.create_task(self._receive(socket, window))
                 if self.configuration is not None:
                     group.create_task(self._report(socket, self.configuration))
+                if self.commands is not None:
+                    group.create_task(self._tell_outcomes(socket, self.commands))
                 group.create_task(self._send(socket, window, welcome.max_body_bytes))
         except* (ConnectionClosed, FrameInvalid, LinkDown) as ends:
             first = next(_each(ends))
@@ -224,6 +247,8 @@ class Uplink:
                 self._take_unsupported(frame.frame)
             case link.Desired() if self.configuration is not None:
                 self.configuration.want(frame)
+            case link.Command() | link.Outcome() if self.commands is not None:
+                self.commands.order(frame)
             case _:
                 name = type(frame).__name__.lower()
                 await self._put(socket, link.Unsupported(frame=name))
@@ -233,9 +258,16 @@ class Uplink:
         while True:
             await self._put(socket, await configuration.report())
 
+    async def _tell_outcomes(self, socket: ClientConnection, commands: Commands) -> None:
+        commands.connected()
+        while True:
+            await self._put(socket, await commands.outcome())
+
     def _take_unsupported(self, name: str) -> None:
         if name == "reported" and self.configuration is not None:
             self.configuration.unsupported()
+        elif name == "outcome" and self.commands is not None:
+            self.commands.unsupported()
         else:
             _log.warning("central does not serve a frame", frame=name)
 

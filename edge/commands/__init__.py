@@ -13,6 +13,7 @@ from edge.commands.command import (
 from edge.commands.commander import Commander, IdTaken, TooMany
 from edge.commands.moments import Moment, Times
 from edge.commands.opening import opened_commands
+from edge.commands.orders import Orders
 from edge.commands.store import CommandsDamaged, CommandStore, CommandsUnwritable
 from edge.commands.way import CollectorWay
 
@@ -28,6 +29,7 @@ __all__ = [
     "IdTaken",
     "Lease",
     "Moment",
+    "Orders",
     "Record",
     "Slot",
     "Source",

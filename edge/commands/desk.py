@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edge.commands.book import Book, Place
@@ -18,6 +18,9 @@ from shared.logs import get
 
 AGAIN_S: Final = 1.0
 """The end of a command that the disk refuses is stored again after this time."""
+
+DETAIL: Final = 500
+"""So long is what is said of an end, at most."""
 
 _log = get("commands")
 
@@ -57,6 +60,7 @@ class Desk:
     async def finish(self, command: Command, ending: Ending) -> None:
         """Note the end of a command, however long the disk refuses it, and tell of it."""
         now, is_told = self.times.now(), False
+        ending = replace(ending, detail=ending.detail[:DETAIL])
         while True:
             try:
                 await asyncio.to_thread(self.store.finish, command, ending, now)

@@ -43,7 +43,7 @@ GAP = {
 
 
 def frames() -> dict[str, link.Frame]:
-    """One frame of every type, each with every key set."""
+    """At least one frame of every type, each with every key set."""
     settled = link.Settled(
         epoch=EPOCH, seqs=((0, 3), (5, 5)), delivered=4_990, collapsed=7, quarantined=3
     )
@@ -91,6 +91,19 @@ def frames() -> dict[str, link.Frame]:
         ),
         "reported": link.Reported(revision=18, sections={"devices": {"state": "applied"}}),
         "command": link.Command(id=bytes(range(16)), document={"point": "ahu1/fan", "value": 1}),
+        "command_timed": link.Command(
+            id=bytes(range(16, 32)),
+            document={
+                "point": "ahu1/supply_setpoint",
+                "value": 21.5,
+                "priority": 10,
+                "not_before_us": START_US,
+                "expires_us": START_US + 60_000_000,
+                "lease_s": 900.0,
+                "reason": "night",
+                "actor": "eve",
+            },
+        ),
         "outcome": link.Outcome(id=bytes(range(16)), state="refused", detail="not writable"),
         "unsupported": link.Unsupported(frame="command"),
     }
@@ -205,7 +218,8 @@ def files() -> Iterator[tuple[Path, bytes]]:
     """Name every golden file, with what it would hold if it were made now."""
     for name, frame in frames().items():
         yield HERE / "link" / f"{name}.msgpack", link.pack(frame)
-        fields = {"type": name, **readable(frame.model_dump(mode="python"))}
+        kind = next(kind for kind, model in link.TYPES.items() if model is type(frame))
+        fields = {"type": kind, **readable(frame.model_dump(mode="python"))}
         yield HERE / "link" / f"{name}.json", _json(fields)
     for name, columns in batches().items():
         yield HERE / "batch" / f"{name}.batch", encode(columns)
