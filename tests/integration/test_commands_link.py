@@ -43,6 +43,9 @@ class Linked:
     def told(self, id_: bytes = ID) -> list[str]:
         return [one.state for one in self.central.of(link.Outcome) if one.id == id_]
 
+    async def told_times(self, times: int) -> None:
+        await until(lambda: len(self.told()) == times)
+
     async def session(self, number: int) -> None:
         await until(lambda: self.central.of(link.Hello)[number - 1 :])
 
@@ -90,7 +93,7 @@ async def test_an_order_that_comes_again_is_answered_again_and_written_once(gw: 
     expires_us = gw.site.clock.us(60)
     for nth, value in enumerate([21.5, 21.5, 21.5, 22.5], start=1):
         await gw.order(ID, value, expires_us=expires_us)
-        await until(lambda nth=nth: len(gw.told()) == nth)
+        await gw.told_times(nth)
     assert set(gw.told()) == {"done"}
     assert gw.site.written() == [21.5]
 

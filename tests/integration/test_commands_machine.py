@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from edge.commands import Asked, Command, CommandStore, Moment, Source, State
+from edge.commands import Asked, Command, Moment, Source, State
 from edge.commands.audit import broken_at
 from edge.commands.way import Heard
 from edge.writable import InterlockSection, Value
@@ -83,7 +83,7 @@ class Wanted:
 class CommandMachine(RuleBasedStateMachine):
     """One gateway, two devices, and everything that goes wrong."""
 
-    make_store: ClassVar[Callable[[Path, Callable[[str], None]], CommandStore]] = MortalStore
+    make_store: ClassVar[type[MortalStore]] = MortalStore
     judges_notes: ClassVar[bool] = True
     """Whether a write must have been noted before it."""
     steps: ClassVar[int] = 0
@@ -122,21 +122,20 @@ class CommandMachine(RuleBasedStateMachine):
         try:
             return self.runner.run(work())
         except Killed:
-            assert self.is_dead
+            return None
         finally:
-            while self.is_dead:
-                self.bury()
+            self.bury()
             if self.faults:
                 raise self.faults[0]
-        return None
 
     def bury(self) -> None:
-        self.runner.run(self.site.stop())
-        self.is_dead = False
-        try:
-            self.runner.run(self.site.start())
-        except Killed:
-            self.site.commander.desk.store.close()
+        while self.is_dead:
+            self.runner.run(self.site.stop())
+            self.is_dead = False
+            try:
+                self.runner.run(self.site.start())
+            except Killed:
+                self.site.commander.desk.store.close()
 
     def burn(self) -> None:
         """Go on with the fuse: at its end the process is killed."""
@@ -394,7 +393,7 @@ class CommandMachine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True, scope="module")
 def quiet() -> Iterator[None]:
     """Tell nothing of thousands of commands."""
-    logs.configure("error", "text")
+    logs.configure("error", "json")
     yield
     structlog.reset_defaults()
 
