@@ -5,7 +5,7 @@ request refuses all of it (exception 2): the request is then halved until the un
 that *hole* is asked for again only now and then, so the living points keep arriving.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,9 +19,10 @@ from protocols.modbus.spans import (
     Span,
     hull,
     is_bits,
-    limit_of,
+    limited,
     merge,
     middle_of,
+    narrowed,
     scale_span_of,
     span_of,
 )
@@ -61,20 +62,31 @@ class Plan:
         self.size = len(points)
         self.series = np.arange(self.size, dtype=np.int32)
         self.series.flags.writeable = False  # every read hands out the same one
-        self.image_bytes = 0
         self.holes: list[Hole] = []
+        self._options = options
         self._device = device
         self._is_untidy = False
         self._refused: list[Span] = []
-        self._places: dict[Span, int] = {}
         self._rows: dict[Span, list[int]] = {}
         for row, option in enumerate(options):
             self._rows.setdefault(span_of(option), []).append(row)
             scale = scale_span_of(option)
             if scale is not None:
                 self._rows.setdefault(scale, []).append(row)
-        self.blocks = [self._lay_out(spans) for spans in merge(self._rows, device)]
-        self.decoder = decoder([self._placed(row, option) for row, option in enumerate(options)])
+        self._lay_out(self._rows)
+
+    def _lay_out(self, living: Iterable[Span]) -> None:
+        """Merge spans into requests, and give everything its place in the image."""
+        self.image_bytes = 0
+        self._places: dict[Span, int] = {}
+        self.blocks = [
+            self._placed_block(run) for run in merge(living, self._device, self._refused)
+        ]
+        for hole in self.holes:
+            hole.block = self._placed_block(hole.block.spans)
+        self.decoder = decoder(
+            [self._placed(row, option) for row, option in enumerate(self._options)]
+        )
 
     def _placed(self, row: int, option: ModbusPointOptions) -> Placed:
         scale, order = scale_span_of(option), option.order or self._device.order
@@ -120,22 +132,32 @@ class Plan:
         self._refused = [span for span in self._refused if not span.covers(hole.block.span)]
         self.blocks.append(hole.block)
         self._is_untidy = True
-        self.tidy()
 
-    def tidy(self) -> None:
-        """Merge neighbours that touch, unless the result holds what was refused as one request."""
+    def learn(self, answered: Sequence[Span]) -> None:
+        """Narrow down what was refused by what was answered in the same read.
+
+        Where every register of a refused span was answered in parts, the device takes fewer at
+        once, and is asked for no more from then on.
+        """
         if not self._is_untidy:
             return
-        self._is_untidy = False
-        joined: list[tuple[Span, ...]] = []
-        for block in sorted(self.blocks, key=lambda block: block.span):
-            if joined and self._may_join(joined[-1], block):
-                joined[-1] += block.spans
-            else:
-                joined.append(block.spans)
-        self.blocks = [self._block(spans) for spans in joined]
+        narrower = [(span, narrowed(span, answered)) for span in self._refused]
+        self._refused = [rest for _, rest in narrower if rest is not None]
+        for span, rest in narrower:
+            if rest is None:
+                most = max(one.end - one.start for one in answered if span.covers(one))
+                self._device = limited(self._device, span.table, most)
 
-    def _lay_out(self, spans: tuple[Span, ...]) -> Block:
+    def tidy(self) -> None:
+        """Merge anew after something was learned, around what was refused.
+
+        The image of a read that is under way has its old places: this goes before a read.
+        """
+        if self._is_untidy:
+            self._is_untidy = False
+            self._lay_out([span for block in self.blocks for span in block.spans])
+
+    def _placed_block(self, spans: tuple[Span, ...]) -> Block:
         """Give every span of a merged run its place in the image, the gaps between included."""
         for span in spans:
             self._places[span] = self.image_bytes + _image_bytes(spans[0], span.start)
@@ -155,17 +177,6 @@ class Plan:
         if not any(span.covers(known) for known in self._refused):
             self._refused = [known for known in self._refused if not known.covers(span)]
             self._refused.append(span)
-
-    def _may_join(self, before: tuple[Span, ...], block: Block) -> bool:
-        first, both = hull(before), hull((*before, *block.spans))
-        in_place = self._places[before[0]] + _image_bytes(first, block.span.start) == block.at
-        return (
-            in_place
-            and first.table == block.span.table
-            and block.span.start <= first.end
-            and both.end - both.start <= limit_of(both.table, self._device)
-            and not any(both.covers(span) for span in self._refused)
-        )
 
 
 def _image_bytes(first: Span, to: int) -> int:

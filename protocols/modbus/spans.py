@@ -52,18 +52,46 @@ def limit_of(table: Table, device: ModbusDeviceOptions) -> int:
     return device.max_registers
 
 
-def merge(spans: Iterable[Span], device: ModbusDeviceOptions) -> list[tuple[Span, ...]]:
-    """Merge spans into runs of one request each: sorted once, then one pass."""
+def limited(device: ModbusDeviceOptions, table: Table, count: int) -> ModbusDeviceOptions:
+    """Give options of a device that takes at most `count` registers (bits) of a table at once."""
+    registers = -(-count // _BITS_PER_REGISTER) if is_bits(table) else count
+    return device.model_copy(update={"max_registers": min(device.max_registers, registers)})
+
+
+def merge(
+    spans: Iterable[Span], device: ModbusDeviceOptions, refused: Sequence[Span] = ()
+) -> list[tuple[Span, ...]]:
+    """Merge spans into runs of one request each: sorted once, then one pass.
+
+    No run of several spans covers one that was `refused`. As every part of a run is one too, there
+    are no fewer runs to be had.
+    """
     runs: list[list[Span]] = []
     end = 0
     for span in sorted(spans):
-        if runs and _fits(runs[-1][0], end, span, device):
+        if runs and _fits(runs[-1][0], end, span, device, refused):
             runs[-1].append(span)
             end = max(end, span.end)
         else:
             runs.append([span])
             end = span.end
     return [tuple(run) for run in runs]
+
+
+def narrowed(refused: Span, answered: Iterable[Span]) -> Span | None:
+    """Cut off from a refused span what was answered at its ends: the rest holds the unknown.
+
+    None where nothing is left: the device did not refuse a register, but so many at once.
+    """
+    start, end = refused.start, refused.end
+    parts = sorted(one for one in answered if one.table == refused.table)
+    for part in parts:
+        if part.start <= start < part.end:
+            start = part.end
+    for part in reversed(parts):
+        if part.start < end <= part.end:
+            end = part.start
+    return Span(refused.table, start, end) if start < end else None
 
 
 def middle_of(spans: Sequence[Span]) -> int:
@@ -78,10 +106,14 @@ def middle_of(spans: Sequence[Span]) -> int:
     return max(choices, key=lambda at: (max(0, gaps[at - 1]), -abs(2 * at - count)))
 
 
-def _fits(first: Span, end: int, span: Span, device: ModbusDeviceOptions) -> bool:
+def _fits(
+    first: Span, end: int, span: Span, device: ModbusDeviceOptions, refused: Sequence[Span]
+) -> bool:
     gap = device.max_gap * (_BITS_PER_REGISTER if is_bits(span.table) else 1)
+    both = Span(span.table, first.start, max(end, span.end))
     return (
         first.table == span.table
         and span.start - end <= gap
-        and max(end, span.end) - first.start <= limit_of(span.table, device)
+        and both.end - both.start <= limit_of(span.table, device)
+        and not any(both.covers(one) for one in refused)
     )

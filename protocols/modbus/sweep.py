@@ -7,7 +7,7 @@ import numpy as np
 from protocols.modbus.bus import Line
 from protocols.modbus.codec import ILLEGAL_ADDRESS, Failed, answer_data
 from protocols.modbus.plan import Block, Plan
-from protocols.modbus.spans import is_bits
+from protocols.modbus.spans import Span, is_bits
 from shared.clock import Clock
 
 MAX_STEPS: Final = 32
@@ -19,6 +19,8 @@ class Sweep:
 
     def __init__(self, line: Line, plan: Plan, clock: Clock) -> None:
         """Start with an empty image, every row good but for the plan's holes."""
+        plan.tidy()
+        self._answered: list[Span] = []
         self.image = bytearray(plan.image_bytes)
         self.quality = plan.quality()
         self._line = line
@@ -41,9 +43,9 @@ class Sweep:
                 self.quality[block.rows] = failed.quality
         for block in refused:
             await self._isolate(block)
-        self._plan.tidy()
         if self._plan.holes:
             await self._retry_hole()
+        self._plan.learn(self._answered)
 
     async def _isolate(self, block: Block) -> None:
         """Halve a refused block until what the device does not know is alone."""
@@ -88,4 +90,5 @@ class Sweep:
             )
             data = bits.tobytes()
         self.image[block.at : block.at + len(data)] = data
+        self._answered.append(block.span)
         return None

@@ -89,16 +89,20 @@ def test_halving_prefers_the_widest_gap() -> None:
 
 def isolate(plan: Plan, holes: set[int]) -> int:
     """Read as the driver does, of a device that does not know `holes`; count the requests."""
+    plan.tidy()
     at = requests = 0
+    answered = []
     while at < len(plan.blocks):
         block = plan.blocks[at]
         requests += 1
         if not holes & set(range(block.span.start, block.span.end)):
+            answered.append(block.span)
             at += 1
         elif len(block.spans) > 1:
             plan.halve(plan.blocks[at])
         else:
             plan.bury(block, now_s=0)
+    plan.learn(answered)
     plan.tidy()
     return requests
 
@@ -138,14 +142,17 @@ def test_a_device_that_takes_small_requests_only_is_learned_in_a_few_reads() -> 
     for _ in range(4):
         at = 0
         refused.append(0)
+        answered = []
         while at < len(plan.blocks):
             if plan.blocks[at].count > 30:
                 refused[-1] += 1
                 plan.halve(plan.blocks[at])
             else:
+                answered.append(plan.blocks[at].span)
                 at += 1
+        plan.learn(answered)
         plan.tidy()
-    assert refused == [3, 1, 0, 0]
+    assert refused == [3, 0, 0, 0]
     assert sum(count for _, count in asked(plan)) == 100
 
 
@@ -158,6 +165,7 @@ def test_a_hole_is_due_after_its_time_and_joins_the_others_when_filled() -> None
     plan.keep(hole, now_s=300)
     assert plan.due_hole(now_s=301) is None
     plan.fill(hole)
+    plan.tidy()
     assert asked(plan) == [(0, 10)]
     assert plan.quality().tolist() == [0] * 10
 
