@@ -143,7 +143,8 @@ class Intake:
             self._queue.append(item)
             self._waiting += readings
             self._put += 1
-            self._unacknowledged += isinstance(item, Answer) and item.done is not None
+            if isinstance(item, Answer) and item.done is not None:
+                self._unacknowledged += max(1, len(item.tokens))
             if self._is_urgent() or len(self._queue) == 1:
                 self._changed.notify_all()
 

@@ -144,12 +144,17 @@ async def test_many_deliveries_that_wait_to_be_acknowledged_are_committed_before
         for turn in range(3):
             await bring(gateway, turn * PRESSING, PRESSING)
             await until(lambda: len(done) == (turn + 1) * PRESSING)  # noqa: B023 - awaited here
+        tokens = tuple(b"many %d" % nth for nth in range(PRESSING))
+        columns = reading(START_US + 1_000, 1).columns
+        together = asyncio.Event()
+        await gateway.intake.answer(Answer("device", columns, tokens, PRESSING, together.set))
+        await together.wait()  # it counts as many as it has tokens
         few = PRESSING - 1
         await bring(gateway, 3 * PRESSING, few)
         assert len(done) == 3 * PRESSING, "a few wait for the end of the window"
         await gateway.intake.flushed()
         assert done == list(range(3 * PRESSING + few))
-        assert await gateway.batches() == 4
+        assert await gateway.batches() == 5
 
 
 async def test_a_delivery_is_done_after_its_commit_and_not_before(
