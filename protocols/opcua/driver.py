@@ -121,6 +121,7 @@ def driver_type() -> DriverType:
         make=OpcuaDriver,
         pushes=True,
         address=_url,
+        polls=_is_polled,
         discover=discover,
         discover_options=OpcuaSearch,
     )
@@ -128,6 +129,10 @@ def driver_type() -> DriverType:
 
 def _url(options: OpcuaDevice) -> str:
     return options.url.rstrip("/").lower()
+
+
+def _is_polled(options: OpcuaDevice) -> bool:
+    return options.mode == "poll"
 
 
 def _nothing() -> None:

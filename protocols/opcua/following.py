@@ -58,13 +58,10 @@ class Following:
                 await self.session.delete_subscription(subscription.id)
 
     async def _subscription(self) -> Subscription | None:
-        mode = self.session.options.mode
-        if mode == "poll":
-            return None
         try:
             return await self.session.create_subscription()
         except Refused:
-            if mode == "subscribe":
+            if self.session.options.mode == "subscribe":
                 raise
             return None
 

@@ -69,14 +69,15 @@ class OpcuaDevice(BaseModel):
     )
     mode: Mode = Field(
         default="auto",
-        description="subscribe: the server pushes; poll: everything is read every poll_interval_s; "
-        "auto: what the server does not push is read.",
+        description="subscribe: the server pushes; poll: everything is read every interval_s of "
+        "the device; auto: the server pushes, and what it does not push is read.",
     )
     poll_interval_s: float = Field(
         default=10.0,
         ge=0.1,
         le=3_600,
-        description="How often points are read that the server does not push, in seconds.",
+        description="In mode auto: how often points are read that the server does not push, in "
+        "seconds.",
     )
     security: Security = Field(
         default="None", description="Security policy; all but None sign and need an identity."

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from asyncua.ua.status_codes import StatusCodes
 
+from protocols.opcua import driver_type
 from protocols.opcua.following import merged
 from protocols.opcua.options import OpcuaDevice
 from protocols.opcua.session import Session, Subscription, Target
@@ -72,15 +73,11 @@ async def follow_changes(server: OpcuaServer, inbox: Inbox) -> None:
             await inbox.until_seen(at, value)
 
 
-async def test_a_device_is_polled_where_it_is_asked_for(
-    server: OpcuaServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def subscribe(_: Session) -> Subscription:
-        pytest.fail("subscribed")
-
-    monkeypatch.setattr(Session, "create_subscription", subscribe)
-    async with followed(device(server, mode="poll"), POINTS) as inbox:
-        await follow_changes(server, inbox)
+def test_a_device_is_polled_by_the_collector_where_it_is_asked_for() -> None:
+    kind = driver_type()
+    for mode in ("auto", "subscribe", "poll"):
+        options = OpcuaDevice.model_validate({"url": "opc.tcp://plc", "mode": mode})
+        assert kind.is_pushing(options) == (mode != "poll")
 
 
 async def refuse(session: Session) -> Subscription:
