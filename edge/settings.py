@@ -275,6 +275,8 @@ class GatewayConfig:
     raw: Mapping[str, Any]
     """The file as it was read."""
     master_key: Path | None = None
+    path: Path = Path("gateway.yaml")
+    """Where the file is."""
 
     def of_machine(self) -> "GatewayConfig":
         """Give what belongs to this machine: the devices, which take most memory, are let go."""
@@ -299,7 +301,7 @@ def load(path: Path) -> GatewayConfig:
         raise _settings_error(path, document, beyond)
     data, key = file.gateway.data, file.gateway.master_key
     key = (path.parent / key).resolve() if key else None
-    return GatewayConfig(file, (path.parent / data).resolve(), devices, document, key)
+    return GatewayConfig(file, (path.parent / data).resolve(), devices, document, key, path)
 
 
 def _settings_error(path: Path, document: Any, problems: Sequence[Problem]) -> SettingsError:

@@ -208,12 +208,13 @@ class Twin:
         )
         return await self._uncut(work)
 
-    async def undo(self, source: str = "undo") -> Revision:
+    async def undo(self, source: str = "undo", *, base: int | None = None) -> Revision:
         """Return to the revision before; again and again, one step further each time.
 
-        Raises `ConfigRefused` where there is none.
+        `base` is the revision that is to be undone, None for any. Raises `ConfigRefused` where
+        there is none before, and `Conflict`.
         """
-        return await self._uncut(self._undone(source))
+        return await self._uncut(self._undone(source, base))
 
     @property
     def is_ahead(self) -> bool:
@@ -335,9 +336,11 @@ class Twin:
             self._tell()
         return self.current
 
-    async def _undone(self, source: str) -> Revision:
+    async def _undone(self, source: str, base: int | None) -> Revision:
         async with self._changing:
             now = self.current.head
+            if base is not None and base != now.number:
+                raise Conflict(base, now.number)
             target = await self.revision(now.previous) if now.previous else None
             if target is None:
                 raise ConfigRefused([Problem((), "there is no revision before to return to")])

@@ -6,18 +6,47 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from edge.api import gateway, page, sessions
+from edge.api import (
+    configuration,
+    devices,
+    drivers,
+    gateway,
+    imports,
+    live,
+    page,
+    points,
+    policies,
+    safekeeping,
+    sessions,
+)
 from edge.api.access import Declared, declared, refuse_undeclared
 from edge.api.context import Context
-from edge.api.guard import COOKIE, Guard, House
+from edge.api.guard import COOKIE, MAX_BODY, Guard, House
 from edge.api.problems import documented, install, problem_schemas
+from edge.document import MAX_BYTES
+from edge.exchange.sheets import MAX_FILE_BYTES
 
 OPENAPI_PATH: Final = "/api/v1/openapi.json"
 
-ROUTERS: Final[Sequence[APIRouter]] = (page.router, sessions.router, gateway.router)
+ROUTERS: Final[Sequence[APIRouter]] = (
+    page.router,
+    sessions.router,
+    gateway.router,
+    configuration.router,
+    policies.router,
+    devices.router,
+    imports.router,
+    points.router,
+    drivers.router,
+    live.router,
+    safekeeping.router,
+)
 """One a resource; a further one is added here."""
 
-LARGE: Final[dict[str, int]] = {}
+LARGE: Final[dict[str, int]] = {
+    **dict.fromkeys(configuration.DOCUMENT_PATHS, MAX_BYTES + MAX_BODY),
+    imports.PATH: MAX_FILE_BYTES,
+}
 """Paths whose bodies may be larger than `MAX_BODY`."""
 
 

@@ -1,7 +1,7 @@
 """What the routes of the local API are given: the parts, and what belongs to this machine."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -21,6 +21,8 @@ class Context:
     config: GatewayConfig
     identity: Identity
     door: Door
+    dry_runs: dict[str, Any] = field(default_factory=dict)
+    """Imports that were compared and not applied yet; see `edge.api.imports`."""
 
     @property
     def twin(self) -> Twin:

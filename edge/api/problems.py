@@ -55,6 +55,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "configuration_refused": (422, "The configuration would be wrong; `fields` says where."),
     "options_wrong": (422, "Options of a driver or template cannot work."),
     "secret_refused": (422, "A secret has a name or value that cannot be kept."),
+    "rows_invalid": (422, "A file has rows that cannot be taken; nothing was changed."),
     "sheet_wrong": (422, "A file cannot be read as a table of points."),
     "backup_refused": (422, "A backup cannot be made so, such as with a short pass phrase."),
     "revision_needed": (428, "A change names the revision it is made for, in `If-Match`."),
