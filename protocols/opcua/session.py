@@ -1,9 +1,9 @@
 """One channel and session with an OPC UA server.
 
-What knows asyncua is this module, `security`, `services` and `faults`, nothing else. It encodes
-requests, keeps the secure channel and matches answers to requests. Its background tasks (reconnect,
-watchdog, publish loop) are not used: they retry and log by themselves, which is the collector's
-business, and a notification that they cannot parse is lost as a whole.
+What knows asyncua is this module, `security`, `services`, `discovery` and `faults`, nothing else.
+It encodes requests, keeps the secure channel and matches answers to requests. Its background tasks
+(reconnect, watchdog, publish loop) are not used: they retry and log by themselves, which is the
+collector's business, and a notification that they cannot parse is lost as a whole.
 """
 
 import asyncio
