@@ -76,9 +76,9 @@ async def _outage(at_work: Line, pace: Pace, *, is_killed: bool) -> Told:
     if is_killed:
         await at_work.process.kill()
         await at_work.process.start()
-    await asyncio.sleep(pace.away / 2)
+    await at_work.process.keep_up(pace.away / 2)
     await at_work.sink.start()
-    await asyncio.sleep(pace.calm)
+    await at_work.process.keep_up(pace.calm)
     end = at_work.fleet.now_ms()
     return (await at_work.settled((begin, end), pace.back)).to_json()
 

@@ -76,6 +76,14 @@ class Running:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
+    async def keep_up(self, seconds: float) -> None:
+        """Start it again whenever it ends by itself, for so long, as a service manager does."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            if self._process is not None and self._process.returncode is not None:
+                await self.start()
+            await asyncio.sleep(1.0)
+
     async def until(self, is_true: Callable[[], bool], what: str, limit_s: float) -> None:
         """Wait for something; raises `StageCannotRun` with its last lines if that never comes."""
         assert self._process is not None

@@ -140,6 +140,7 @@ def _telegraf_conf(
   name = "fleet"
   startup_error_behavior = "retry"
   controller = "tcp://{HOST}:{port}"
+  timeout = "1s"
   configuration_type = "request"
 {requests}"""
 
