@@ -218,7 +218,7 @@ def _slaves(layout: Layout, port: int) -> list[dict[str, Any]]:
             "deviceName": f"u{unit}",
             "byteOrder": "BIG",
             "wordOrder": "BIG",
-            "timeout": 5,
+            "timeout": 1,
             "pollPeriod": INTERVAL_S * 1_000,
             "timeseries": [
                 {
