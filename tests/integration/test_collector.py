@@ -17,11 +17,14 @@ from edge.outbox import Outbox
 from edge.recovery import open_outbox
 from edge.report import ReportSection
 from edge.settings import Device, OutboxSection
-from protocols.driver import Delivery
+from protocols.driver import Delivery, PointSource
+from protocols.modbus import ModbusDeviceOptions, ModbusPointOptions
+from protocols.modbus import driver_type as modbus_type
+from protocols.testing.rig import deaf_server
 from shared.batch import decode
 from shared.columns import Columns, concatenate
 from shared.errors import LinkLost, OptionsWrong, Refused
-from shared.model import Kind, PointSet
+from shared.model import Kind, Point, PointSet
 from shared.quality import REASON_MASK, Reason, bad
 from tests.integration.outbox_kit import ALL, START_US, TurnedClock, gaps_in, no_open_outbox
 from tests.servers.fake_driver import FakeDevice
@@ -292,6 +295,22 @@ async def test_tries_to_connect_are_spaced_and_start_over_after_an_answer(tmp_pa
         assert max(waits[5:]) > 4.0
         device.connecting, device.reading = at_once, steps(at_once, lost)
         assert await task._session() <= 0.5
+
+
+async def test_a_device_that_takes_connections_and_closes_them_is_tried_ever_more_seldom(
+    tmp_path: Path,
+) -> None:
+    points = (PointSource(Point("a"), ModbusPointOptions(register=0)),)
+    async with deaf_server(slams=True) as port:
+        options = ModbusDeviceOptions(host="127.0.0.1", port=port)
+        device = Device("a", modbus_type(), 0.02, options, points)
+        async with collecting(tmp_path, lambda _: [device]) as site:
+            await site.ready.wait()
+            (task,) = site.collector.tasks
+            waits = [await task._session() for _ in range(12)]
+
+    assert all(0.01 <= wait <= 30.0 for wait in waits)
+    assert max(waits[8:]) > 1.0
 
 
 @dataclass
