@@ -98,7 +98,8 @@ class Writing(Protocol):
         priority array. `None` gives the point back to the device there; elsewhere it is
         `OptionsWrong`. Raises `OptionsWrong` if the point cannot be written or the value does not
         fit it, `Refused` if the device says no, `LinkLost` if nobody can say whether it was
-        written. Writes once: it never tries again.
+        written. Writes once: it never tries again. It may come while a read or a subscription is
+        under way; once it is cancelled, nothing is written any more.
         """
         ...
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.commands.moments import Moment
 from edge.writable import HAND, LONGEST_LEASE_S, PointKey, Value
-from shared.clock import MICROSECONDS
+from shared.clock import LATEST_US, MICROSECONDS
 from shared.errors import SpineError
 from shared.settings import problems_in
 
@@ -66,8 +66,12 @@ class Asked(BaseModel):
     priority: int | None = Field(
         None, ge=1, le=LOWEST, description="1 is the highest; usually 8 on site and 16 of central."
     )
-    not_before_us: int | None = Field(None, ge=0, description="Written at this time or later.")
-    expires_us: int | None = Field(None, ge=0, description="Never written at this time or later.")
+    not_before_us: int | None = Field(
+        None, ge=0, le=LATEST_US, description="Written at this time or later."
+    )
+    expires_us: int | None = Field(
+        None, ge=0, le=LATEST_US, description="Never written at this time or later."
+    )
     lease_s: float | None = Field(
         None, gt=0, le=LONGEST_LEASE_S, description="Given back by itself after this time."
     )

@@ -37,6 +37,9 @@ MAX_OPEN: Final = 1_000
 
 TICK_S: Final = 0.2
 IDLE_S: Final = 5.0
+CLOSE_S: Final = 5.0
+"""How long a stop waits for commands that are being taken."""
+
 NEWEST: Final = 2**62
 MOST: Final = 1_000
 
@@ -58,6 +61,7 @@ class Commander:
     lanes: Lanes
     _taking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    _works: set[asyncio.Future[Record]] = field(default_factory=set)
 
     @classmethod
     async def opened(
@@ -85,12 +89,11 @@ class Commander:
             raise CommandWrong("nobody speaks for the gateway itself")
         if id_ is not None and len(id_) != ID_BYTES:
             raise CommandWrong(f"an id has {ID_BYTES} bytes")
-        async with self._taking:
-            command = Command(
-                id_ or secrets.token_bytes(ID_BYTES), asked, source, self.desk.times.now()
-            )
-            known = await self._known(command) if id_ else None
-            return known or await self._accepted(command)
+        # Who asks may go away: what is kept of the command is taken up all the same.
+        work = asyncio.ensure_future(self._taken(asked, source, id_))
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
+        return await asyncio.shield(work)
 
     async def release(
         self, point: str, *, actor: str = "", reason: str = "", priority: int | None = None
@@ -147,6 +150,15 @@ class Commander:
                 self._stirred.clear()
         finally:
             await self.lanes.close()
+            if self._works:
+                await asyncio.wait(self._works, timeout=CLOSE_S)
+
+    async def _taken(self, asked: Asked, source: Source, id_: bytes | None) -> Record:
+        async with self._taking:
+            given = id_ or secrets.token_bytes(ID_BYTES)
+            command = Command(given, asked, source, self.desk.times.now())
+            known = await self._known(command) if id_ else None
+            return known or await self._accepted(command)
 
     async def _known(self, command: Command) -> Record | None:
         known = await asyncio.to_thread(self.desk.store.known, command.id)

@@ -1,6 +1,7 @@
 """One write to a device and the proof of it: written once, read back, and said what is known."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ class Writer:
         while True:
             gone_s = self.clock.monotonic_s() - began_s
             is_last = gone_s >= limit_s
-            found = await self._read(driver, target, gone_s)
+            # A device that only tells of changes has nothing to tell if it was so before.
+            found = await self._read(driver, target, math.inf if is_last else gone_s)
             if found is not None and target.limits.is_as_written(value, found):
                 return Result(State.DONE, f"reads {_shown(found)}")
             if is_last and found is None:

@@ -1,10 +1,13 @@
 """Commands: what is carried out, what is not, and who wins; one behaviour a test."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge.commands import Asked, CommandWrong, IdTaken, Record, Source, State
 from edge.commands.audit import broken_at
@@ -237,6 +240,18 @@ async def test_a_device_with_priorities_of_its_own_is_given_back_by_none(site: C
     assert site.written() == [21.0, None]
 
 
+async def test_a_command_is_taken_up_though_who_asked_goes_away(site: CommandSite) -> None:
+    asked = Asked.of({"point": "a", "value": 21.5})
+    asking = asyncio.create_task(site.commander.submit(asked, Source.LOCAL, ID))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    again = await site.commander.submit(asked, Source.LOCAL, ID)
+    assert (await ended(site, again)).state is State.DONE
+    assert site.written() == [21.5]
+
+
 async def test_the_audit_tells_everything_in_an_unbroken_chain(site: CommandSite) -> None:
     await central(site, 21.0, actor="Eve", reason="night")
     await central(site, -5.0)
@@ -256,3 +271,25 @@ async def test_the_audit_tells_everything_in_an_unbroken_chain(site: CommandSite
 def test_what_is_no_command_is_told(document: Any) -> None:
     with pytest.raises(CommandWrong):
         Asked.of(document)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=9), one, max_size=3),
+    max_leaves=6,
+)
+NAMES = sorted(Asked.model_fields)
+
+
+@given(more=st.dictionaries(st.sampled_from(NAMES), ANYTHING))
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+async def test_any_document_is_kept_or_told_what_is_wrong(
+    site: CommandSite, more: dict[str, Any]
+) -> None:
+    try:
+        asked = Asked.of({"point": "a", "value": 1.0, **more})
+    except CommandWrong:
+        return
+    assert (await site.commander.submit(asked, Source.CENTRAL)).state in State
