@@ -23,6 +23,8 @@ FARTHEST_S: Final = LONGEST_LEASE_S
 """A command may expire so far ahead at most."""
 
 ID_BYTES: Final = 16
+TEXT: Final = 200
+"""So many characters has a text that is written, at most."""
 
 
 class CommandWrong(SpineError):
@@ -85,11 +87,20 @@ class Asked(BaseModel):
             asked = cls.model_validate(document)
         except ValidationError as error:
             raise CommandWrong("; ".join(map(str, list(problems_in(error))[:5]))) from error
-        if isinstance(asked.value, float) and not math.isfinite(asked.value):
-            raise CommandWrong("value: is no number that can be written")
-        if isinstance(asked.value, str) and len(asked.value) > 200:
-            raise CommandWrong("value: at most 200 characters")
+        fault = _fault(asked.value)
+        if fault:
+            raise CommandWrong(f"value: {fault}")
         return asked
+
+
+def _fault(value: Value | None) -> str:
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else "is no number that can be written"
+    if value is None:
+        return ""
+    # Half a surrogate pair is no text that could be stored.
+    is_text = len(value) <= TEXT and value.encode("utf-8", "replace").decode() == value
+    return "" if is_text else f"is no text of at most {TEXT} characters"
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,7 +267,18 @@ async def test_the_audit_tells_everything_in_an_unbroken_chain(site: CommandSite
     assert broken_at(store) == 1
 
 
-@pytest.mark.parametrize("document", [{}, {"point": "a", "value": float("nan")}, {"point": ""}, 5])
+@pytest.mark.parametrize(
+    "document",
+    [
+        5,
+        {},
+        {"point": "", "value": 1},
+        {"point": "a", "value": float("nan")},
+        {"point": "a", "value": "\ud800"},
+        {"point": "a", "value": "x" * 201},
+        {"point": "a", "value": 1, "expires_us": 2**63},
+    ],
+)
 def test_what_is_no_command_is_told(document: Any) -> None:
     with pytest.raises(CommandWrong):
         Asked.of(document)
