@@ -14,7 +14,7 @@ from protocols.modbus.bus import Bus, Line
 from protocols.modbus.options import ModbusDeviceOptions, ModbusPointOptions
 from protocols.modbus.plan import Plan, options_of
 from protocols.modbus.sweep import Sweep
-from protocols.modbus.writing import check_written, write_pdu
+from protocols.modbus.writing import check_written, write_pdu, write_text_pdu
 from shared.clock import Clock, SystemClock
 from shared.columns import Columns
 from shared.errors import LinkLost, OptionsWrong, Refused
@@ -84,12 +84,16 @@ class ModbusDriver:
         Modbus has no priorities, and nothing is given back. Raises `OptionsWrong`, `Refused`, or
         `LinkLost` if nobody can say whether it was written.
         """
-        if value is None or isinstance(value, str):
-            asked = "gives nothing back" if value is None else "writes numbers, not texts"
-            msg = f"{source.point.key}: Modbus {asked}; write a number"
-            raise OptionsWrong(msg)
         point = options_of(source)
-        pdu = write_pdu(point, point.order or self._options.order, value)
+        if value is None or isinstance(value, str) != (point.type == "string"):
+            kind = "text" if point.type == "string" else "number"
+            msg = f"{source.point.key}: Modbus gives nothing back; write a {kind}"
+            raise OptionsWrong(msg)
+        order = point.order or self._options.order
+        if isinstance(value, str):
+            pdu = write_text_pdu(point, order, value)
+        else:
+            pdu = write_pdu(point, order, value)
         (answer,) = await self._open().ask([pdu], is_urgent=True)
         check_written(pdu, answer)
 

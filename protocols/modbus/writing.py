@@ -19,6 +19,8 @@ WRITE_REGISTERS: Final = 16
 MASK_WRITE: Final = 22
 
 _EXCEPTION_BIT: Final = 0x80
+_MOST_WRITTEN: Final = 123
+"""Registers of one `WRITE_REGISTERS`."""
 _ECHOED: Final = 5
 """Of an answer to `WRITE_REGISTERS`: function, address and count."""
 
@@ -42,12 +44,11 @@ def write_pdu(point: ModbusPointOptions, order: Order, value: float) -> bytes:
 
     Raises `OptionsWrong` if the point cannot be written, or its type cannot hold the value.
     """
-    if point.table in {"discrete", "input"}:
-        msg = f"the table {point.table} cannot be written; Modbus writes coil and holding"
-        raise OptionsWrong(msg)
+    _writable(point)
     if point.type == "string" or point.scale_register is not None:
-        what = "a string" if point.type == "string" else "a value whose scale the device tells"
-        msg = f"{what} is not written; configure a number with a scale of its own"
+        is_text = point.type == "string"
+        what = "a string is written as a text" if is_text else "the device tells the scale"
+        msg = f"{what}: a number is written to a number with a scale of its own"
         raise OptionsWrong(msg)
     if not math.isfinite(value):
         msg = f"{value} is no number that can be written"
@@ -59,6 +60,34 @@ def write_pdu(point: ModbusPointOptions, order: Order, value: float) -> bytes:
         at = byte_in_register(point.byte, order)
         return _masked(point.register_, at, 0xFF, data[0])
     return _registers(point.register_, _laid_out(point, order, data))
+
+
+def write_text_pdu(point: ModbusPointOptions, order: Order, text: str) -> bytes:
+    """Write the request that makes a string read as `text`, filled up with NUL.
+
+    Raises `OptionsWrong` for a point that holds no text, and a text that does not fit or would be
+    read as another one.
+    """
+    _writable(point)
+    if point.type != "string":
+        msg = f"a {point.type} is written as a number, not as a text"
+        raise OptionsWrong(msg)
+    data = text.encode()
+    # Of a longer one the end stays as it was, so a NUL must come before it.
+    size = 2 * point.width if point.width <= _MOST_WRITTEN else 2 * _MOST_WRITTEN - 1
+    if not data or len(data) > size or b"\0" in data or text.endswith(" "):
+        msg = f"a text of 1 to {size} bytes without NUL, and without a space at its end, is needed"
+        raise OptionsWrong(msg)
+    laid = bytearray(data.ljust(2 * point.width, b"\0"))
+    if order in {"badc", "dcba"}:
+        laid[::2], laid[1::2] = laid[1::2], laid[::2]
+    return _registers(point.register_, bytes(laid[: 2 * _MOST_WRITTEN]))
+
+
+def _writable(point: ModbusPointOptions) -> None:
+    if point.table in {"discrete", "input"}:
+        msg = f"the table {point.table} cannot be written; Modbus writes coil and holding"
+        raise OptionsWrong(msg)
 
 
 def check_written(pdu: bytes, answer: bytes) -> None:

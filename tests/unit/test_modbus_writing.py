@@ -3,13 +3,15 @@
 import struct
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.modbus import ModbusPointOptions, identity
 from protocols.modbus.options import BITS, Order, ValueType
-from protocols.modbus.writing import check_written, write_pdu
+from protocols.modbus.texts import read_texts, text_place
+from protocols.modbus.writing import check_written, write_pdu, write_text_pdu
 from shared.errors import LinkLost, OptionsWrong, Refused
 from shared.quality import GOOD
 from tests.unit.test_modbus_values import decode_one
@@ -169,3 +171,24 @@ def test_no_bytes_break_the_reading_of_an_identity(tail: bytes) -> None:
     except identity.NotTold:
         return
     assert all(text.isprintable() for text in identity.identity(told).values())
+
+
+@pytest.mark.parametrize("order", get_args(Order))
+@pytest.mark.parametrize("text", ["a", "Süd 1", "12345678"])
+def test_a_text_reads_back_as_written(text: str, order: Order) -> None:
+    point = ModbusPointOptions(register=0, type="string", length=4)
+    data = write_text_pdu(point, order, text)[6:]
+    quality = np.zeros(1, np.uint16)
+    image = np.frombuffer(data, np.uint8)
+    assert read_texts([text_place(0, 0, 4, order)], image, quality) == {0: text}
+
+
+@pytest.mark.parametrize("text", ["", "123456789", "a ", "a\0b"])
+def test_a_text_that_would_read_as_another_is_refused(text: str) -> None:
+    with pytest.raises(OptionsWrong, match="1 to 8 bytes"):
+        write_text_pdu(ModbusPointOptions(register=0, type="string", length=4), "abcd", text)
+
+
+def test_a_text_for_a_number_is_refused() -> None:
+    with pytest.raises(OptionsWrong, match="as a number"):
+        write_text_pdu(ModbusPointOptions(register=0), "abcd", "1")
