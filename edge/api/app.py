@@ -22,6 +22,7 @@ from edge.api import (
 from edge.api.access import Declared, declared, refuse_undeclared
 from edge.api.context import Context
 from edge.api.guard import COOKIE, MAX_BODY, Guard, House
+from edge.api.links import add_links
 from edge.api.problems import documented, install, problem_schemas
 from edge.document import MAX_BYTES
 from edge.exchange.sheets import MAX_FILE_BYTES
@@ -98,7 +99,9 @@ def routes_of(routers: Sequence[APIRouter]) -> list[Declared]:
 def _describe_access(app: FastAPI, routes: Sequence[Declared]) -> None:
     write = app.openapi
     policies = {
-        (route.path, method.lower()): route.policy for route in routes for method in route.methods
+        (route.path.replace(":path}", "}"), method.lower()): route.policy
+        for route in routes
+        for method in route.methods
     }
 
     def openapi() -> dict[str, Any]:
@@ -116,6 +119,7 @@ def _describe_access(app: FastAPI, routes: Sequence[Declared]) -> None:
                 if policy != "open":
                     operation["security"] = [{"session": []}]
                     operation["x-policy"] = policy
+        add_links(schema)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.api.access import CALLER, Caller
 from edge.api.door import Door, Role
-from edge.api.problems import ApiProblem, respond
+from edge.api.problems import DEFECT, ApiProblem, respond
 from shared.logs import get
 
 COOKIE: Final = "spine_edge"
@@ -78,8 +78,7 @@ class Guard:
         except Exception:  # noqa: BLE001 - the root of a request: a defect ends here, not the gateway
             _log.exception("a request failed", method=_method(scope), path=scope["path"])
             if not answer.has_begun:
-                detail = "This is a defect of the gateway; its log tells more."
-                await respond(ApiProblem("defect", detail))(scope, receive, answer)
+                await respond(ApiProblem("defect", DEFECT))(scope, receive, answer)
 
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import (
     RequestValidationError,
     ValidationException,
@@ -168,6 +168,8 @@ def install(app: FastAPI) -> None:
     _catch(app, SettingsError, _wrong_options)
     for kind, code in REFUSALS.items():
         _catch(app, kind, _refusal(code))
+    # Starlette answers with this and raises the defect on, to the guard, which logs it.
+    app.add_exception_handler(Exception, _defect)
 
 
 Error = TypeVar("Error", bound=Exception)
@@ -205,6 +207,13 @@ def _invalid(error: ValidationException) -> JSONResponse:
     ]
     detail = "; ".join(f"{field.place}: {field.detail}" for field in fields[:10])
     return respond(ApiProblem("invalid_request", detail, fields))
+
+
+DEFECT: Final = "This is a defect of the gateway; its log tells more."
+
+
+async def _defect(_: Request, __: Exception) -> JSONResponse:
+    return respond(ApiProblem("defect", DEFECT))
 
 
 _HTTP: Final = {
