@@ -62,7 +62,7 @@ class Door:
     def call(self, case: Any) -> Any:
         for _ in range(2):
             response = case.call(headers={"Cookie": self.cookie}, timeout=60)
-            if response.status_code != 401:
+            if response.status_code != 401 or response.json()["code"] != "not_signed_in":
                 break
             self.sign_in()
         return response
@@ -142,6 +142,12 @@ def test_every_route_answers_anything_with_good_or_a_clear_problem(door: Door) -
 
 
 def test_walks_along_the_links_end_in_good_or_a_clear_problem(door: Door) -> None:
+    steps = [label for nth in range(RUNS) for label in walked(door, SEED + nth)]
+    assert len(steps) >= RUNS
+
+
+def walked(door: Door, number: int) -> list[str]:
+    """Go one way along the links; a machine each, for they learn from what is answered."""
     base = door.schema().as_state_machine()
     steps: list[str] = []
 
@@ -154,10 +160,9 @@ def test_walks_along_the_links_end_in_good_or_a_clear_problem(door: Door) -> Non
             judge(response)
 
     assert issubclass(Walk, APIStateMachine)
-    walk = settings(SEARCH, max_examples=RUNS, stateful_step_count=8)
-    seed(SEED)(Walk.TestCase)
-    Walk.run(settings=walk)
-    assert len(steps) >= RUNS
+    seed(number)(Walk.TestCase)
+    Walk.run(settings=settings(SEARCH, max_examples=1, stateful_step_count=10))
+    return steps
 
 
 def test_a_route_that_fails_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
