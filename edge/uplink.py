@@ -330,7 +330,7 @@ class Uplink:
         again = window.due_again(self.clock.monotonic_s())
         if again is not None:
             return await self.outbox.fetch(again - 1, again + 1, 1)
-        return await self._backlog(window) if is_open else []
+        return await self._backlog(window) if window.may_follow_backlog() else []
 
     async def _backlog(self, window: Window) -> list[Sealed]:
         if window.backlog_sent >= window.live_from - 1:

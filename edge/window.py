@@ -60,6 +60,10 @@ class Window:
         """Tell whether a batch that was not sent yet may be; one that is due again always may."""
         return len(self.sent) < UNSETTLED
 
+    def may_follow_backlog(self) -> bool:
+        """Tell whether more backlog may be sent: what is live must not wait long behind it."""
+        return len(self.sent) < BACKLOG_AHEAD
+
     def note_sent(self, batch: Sealed, now_s: float) -> None:
         """Take in that a batch was sent, for the first time or again."""
         name = (batch.epoch, batch.seq)
@@ -118,6 +122,9 @@ class Window:
     def _is_due(self, now_s: float) -> bool:
         return bool(self._again) and self._again[0][0] <= now_s
 
+
+BACKLOG_AHEAD: Final = 32
+"""The most batches that wait to be settled while backlog is sent: some tenths of a second of it."""
 
 UNSETTLED: Final = 4_096
 """The most batches of a session that wait to be settled; then no new ones are sent."""

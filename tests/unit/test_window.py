@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.sealed import Sealed
-from edge.window import RESEND_S, UNSETTLED, Window
+from edge.window import BACKLOG_AHEAD, RESEND_S, UNSETTLED, Window
 from shared.link import WINDOW_BATCHES, Accepted, Settled
 from shared.model import Kind
 
@@ -147,3 +147,14 @@ def test_no_more_batches_go_ahead_than_central_takes_in_hand() -> None:
     assert not here.has_room()
     here.note_accepted([Accepted(epoch=1, seqs=((0, 0),))])
     assert here.has_room()
+
+
+def test_backlog_is_sent_only_a_little_ahead_of_what_is_settled_and_live_goes_on() -> None:
+    here = window()
+    for seq in range(BACKLOG_AHEAD):
+        assert here.may_follow_backlog()
+        here.note_sent(batch(1, seq), 0.0)
+    assert not here.may_follow_backlog()
+    assert here.may_follow_more()
+    here.note_settled([settled(1, (0, 0))])
+    assert here.may_follow_backlog()
