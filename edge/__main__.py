@@ -11,6 +11,7 @@ import typer
 import uvloop
 
 from edge import (
+    api_verbs,
     asking,
     config_verbs,
     enrolment,
@@ -29,6 +30,7 @@ from shared.clock import SystemClock
 from shared.errors import SettingsError, SpineError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(api_verbs.app, name="api")
 app.add_typer(modbus_verbs.app, name="modbus")
 app.add_typer(opcua_verbs.app, name="opcua")
 config_verbs.register(app)

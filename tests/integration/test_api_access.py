@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -241,3 +242,16 @@ async def test_beyond_loopback_there_is_tls_with_a_certificate_of_its_own(
     again = tmp_path / "data" / "api.pem"
     async with served(tmp_path, document(), api={"host": "0.0.0.0"}):
         assert again.read_bytes() == held
+
+
+async def test_the_command_line_prints_a_link_that_signs_in(
+    gateway: ServedGateway, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "edge", "api", "link", "--config"]
+    process = await asyncio.create_subprocess_exec(
+        *command, str(tmp_path / "gateway.yaml"), stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await asyncio.wait_for(process.communicate(), 60)
+    token = told.decode().strip().partition("#link=")[2]
+    entered = await gateway.stranger.post(f"{API}/session/link", json={"token": token})
+    assert entered.json()["role"] == "technician"
