@@ -101,10 +101,11 @@ def run(
     """Run the gateway until it is told to stop."""
     loaded = _loaded(config)
     settings = loaded.file.gateway.log
-    logs.configure(settings.level, settings.format)
+    options = gateway.Options(settle_on_accepted=unsafe_settle_on_accepted)
+    is_shown = loaded.file.gateway.api.enabled
+    logs.configure(settings.level, settings.format, options.logs.note if is_shown else None)
     # Readings and tokens are nobody else's on this machine.
     os.umask(0o077)
-    options = gateway.Options(settle_on_accepted=unsafe_settle_on_accepted)
     running = gateway.run(loaded, SystemClock(), options)
     del loaded  # it is let go there when it is not needed any more
     try:

@@ -6,7 +6,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from edge.desired import Desires
 from edge.diagnostics import Diagnostics
 from edge.document import NotJson, part_of
 from edge.enrolment import Identity
+from edge.field.log_ring import LogRing
 from edge.health import health_app
 from edge.hold import Hold
 from edge.holes import GapReason
@@ -64,6 +65,8 @@ class Options:
     """What the command line may change for one run."""
 
     settle_on_accepted: bool = False
+    logs: LogRing = field(default_factory=LogRing)
+    """Where the last log entries are kept for people on site."""
 
 
 async def run(config: GatewayConfig, clock: Clock, options: Options) -> None:
@@ -128,6 +131,7 @@ async def _run(
             clock.monotonic_s(),
             twin,
         )
+        parts.logs = options.logs
         diagnostics.parts = parts
         times = Times(clock, (lambda: True) if trusted else is_synchronised)
         async with opened_commands(config.data, CollectorWay(collector), times) as commands:

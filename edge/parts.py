@@ -5,6 +5,7 @@ from typing import Any
 
 from edge.collector import Collector, DeviceState
 from edge.commands import Commander
+from edge.field.log_ring import LogRing
 from edge.intake import Intake
 from edge.outbox import Outbox
 from edge.room import DayRate, Room, days_left, written_bytes
@@ -27,6 +28,8 @@ class Parts:
     twin: Twin
     commands: Commander | None = None
     """None where the record of commands is damaged: then none is carried out."""
+    logs: LogRing = field(default_factory=LogRing)
+    """The last log entries, for people on site."""
     written: DayRate = field(init=False)
 
     def __post_init__(self) -> None:

@@ -7,12 +7,17 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from edge.api import (
+    checkouts,
+    commands,
     configuration,
     devices,
     drivers,
     gateway,
     imports,
+    jobs,
     live,
+    logs,
+    looks,
     page,
     points,
     policies,
@@ -40,6 +45,11 @@ ROUTERS: Final[Sequence[APIRouter]] = (
     points.router,
     drivers.router,
     live.router,
+    looks.router,
+    jobs.router,
+    commands.router,
+    checkouts.router,
+    logs.router,
     safekeeping.router,
 )
 """One a resource; a further one is added here."""

@@ -1,5 +1,6 @@
 """What the routes of the local API are given: the parts, and what belongs to this machine."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -8,9 +9,11 @@ from starlette.requests import HTTPConnection
 
 from edge.api.door import Door
 from edge.enrolment import Identity
+from edge.field.tools import FieldTools
 from edge.parts import Parts
 from edge.settings import GatewayConfig
 from edge.twin import Twin
+from shared.errors import SpineError
 
 
 @dataclass(slots=True)
@@ -21,6 +24,7 @@ class Context:
     config: GatewayConfig
     identity: Identity
     door: Door
+    tools: FieldTools
     dry_runs: dict[str, Any] = field(default_factory=dict)
     """Imports that were compared and not applied yet; see `edge.api.imports`."""
 
@@ -28,6 +32,11 @@ class Context:
     def twin(self) -> Twin:
         """The configuration."""
         return self.parts.twin
+
+    def hide_secrets(self) -> None:
+        """Keep every secret there is out of the log entries that people see from now on."""
+        with suppress(SpineError):
+            self.parts.logs.hide(self.twin.secrets.everything().values())
 
 
 def context_of(connection: HTTPConnection) -> Context:

@@ -8,8 +8,8 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from edge.api.certificate import ensured, names_of, server_context
 from edge.api.context import Context
 from edge.api.door import Door
 from edge.enrolment import Identity
+from edge.field.tools import field_tools
 from edge.parts import Parts
 from edge.serving import GRACE_S, listener_at, serving
 from edge.settings import ApiSettings, GatewayConfig
@@ -52,10 +53,16 @@ async def api_serving(
 
     Raises `SettingsError` where the port is busy.
     """
-    door = Door(parts.twin.secrets.store, parts.clock)
-    app = api_app(Context(parts, config, identity, door))
+    twin = parts.twin
+    door = Door(twin.secrets.store, parts.clock)
     settings = config.file.gateway.api
     async with AsyncExitStack() as stack:
+        tools = await stack.enter_async_context(
+            field_tools(twin, parts.collector.live, parts.logs, parts.clock)
+        )
+        here = Context(parts, config, identity, door, tools)
+        stack.enter_context(_hiding(here))
+        app = api_app(here)
         local = _local_socket(config.data / SOCKET_FILE)
         if local is not None:
             stack.callback((config.data / SOCKET_FILE).unlink, missing_ok=True)
@@ -68,6 +75,17 @@ async def api_serving(
         place = f"{'https' if context else 'http'}://{settings.host}:{listener.getsockname()[1]}"
         _log.info("the local API listens", place=place)
         yield place
+
+
+@contextmanager
+def _hiding(context: Context) -> Iterator[None]:
+    """Keep what is sealed out of the log entries that people see, also what is sealed later."""
+    context.hide_secrets()
+    context.twin.listeners.append(context.hide_secrets)
+    try:
+        yield
+    finally:
+        context.twin.listeners.remove(context.hide_secrets)
 
 
 def is_loopback(host: str) -> bool:

@@ -24,8 +24,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from edge.backup import BackupFailed
+from edge.commands import CommandsUnwritable, CommandWrong, IdTaken, TooMany
 from edge.config_store import ConfigUnwritable
 from edge.enrolment import EnrolmentRefused
+from edge.field.browsing import NotBrowsed, TooManyBrowse
+from edge.field.checkout import CheckOutRefused
+from edge.field.jobs import JobsBusy
+from edge.field.looks import TooManyLooks
 from edge.live import TooManyWatch
 from edge.secret_store import SecretRefused
 from edge.twin import ConfigRefused, Conflict
@@ -56,6 +61,16 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "options_wrong": (422, "Options of a driver or template cannot work."),
     "secret_refused": (422, "A secret has a name or value that cannot be kept."),
     "rows_invalid": (422, "A file has rows that cannot be taken; nothing was changed."),
+    "command_wrong": (422, "What was sent is no command, or nobody knows it."),
+    "id_taken": (409, "Another command has this id: give each an id of its own."),
+    "points_wrong": (422, "A check-out has no points, or names some that are not configured."),
+    "checkout_unknown": (404, "There is no such check-out."),
+    "point_unknown": (404, "The check-out has no such point."),
+    "checkout_closed": (409, "The check-out is closed: open it again to go on with it."),
+    "no_value": (409, "The gateway shows no value to hold against."),
+    "expected_missing": (422, "Say what is expected, or give the verdict yourself."),
+    "expected_wrong": (422, "What is expected does not fit the type of the point."),
+    "verdict_contradicts": (409, "The value is not what is expected, so it cannot pass."),
     "sheet_wrong": (422, "A file cannot be read as a table of points."),
     "backup_refused": (422, "A backup cannot be made so, such as with a short pass phrase."),
     "revision_needed": (428, "A change names the revision it is made for, in `If-Match`."),
@@ -67,6 +82,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "central_refused": (502, "Central refuses, or cannot be reached."),
     "busy": (503, "The gateway serves as many requests as it takes; try again soon."),
     "too_many": (503, "There are as many of these as the gateway keeps; end one first."),
+    "commands_off": (503, "Commands are off: their record cannot be used; the log tells why."),
     "no_room": (507, "The disk takes no writes; nothing was changed."),
 }
 
@@ -78,6 +94,14 @@ REFUSALS: Final[Mapping[type[SpineError], str]] = {
     BackupFailed: "backup_refused",
     EnrolmentRefused: "central_refused",
     TooManyWatch: "too_many",
+    TooManyLooks: "too_many",
+    TooManyBrowse: "too_many",
+    TooMany: "too_many",
+    JobsBusy: "too_many",
+    NotBrowsed: "not_found",
+    CommandWrong: "command_wrong",
+    IdTaken: "id_taken",
+    CommandsUnwritable: "no_room",
     OptionsWrong: "options_wrong",
     LinkLost: "device_away",
     Refused: "device_refused",
@@ -166,6 +190,7 @@ def install(app: FastAPI) -> None:
     _catch(app, HTTPException, _http)
     _catch(app, ConfigRefused, _wrong_configuration)
     _catch(app, SettingsError, _wrong_options)
+    _catch(app, CheckOutRefused, lambda error: respond(ApiProblem(error.code, str(error))))
     for kind, code in REFUSALS.items():
         _catch(app, kind, _refusal(code))
     # Starlette answers with this and raises the defect on, to the guard, which logs it.

@@ -69,6 +69,7 @@ def list_secrets(here: Here) -> SecretList:
 async def put_secret(name: Name, given: SecretGiven, here: Here) -> None:
     """Keep a secret; the devices that refer to it start anew with it."""
     await here.twin.keep_secret(name, given.value)
+    await asyncio.to_thread(here.hide_secrets)
 
 
 @router.post(
