@@ -21,6 +21,7 @@ from edge import (
     installation,
     modbus_verbs,
     opcua_verbs,
+    site_verbs,
 )
 from edge.settings import GatewayConfig, load
 from edge.sqlite import OutboxError
@@ -35,6 +36,7 @@ app.add_typer(modbus_verbs.app, name="modbus")
 app.add_typer(opcua_verbs.app, name="opcua")
 config_verbs.register(app)
 field_verbs.register(app)
+site_verbs.register(app)
 
 Config = Annotated[Path, typer.Option(help="The gateway's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

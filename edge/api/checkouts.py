@@ -23,6 +23,7 @@ PRINTED = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'
 
 Number = Annotated[int, Path(ge=0, le=2**53)]
 Key = Annotated[str, Path(max_length=KEY_LENGTH)]
+Text = Annotated[str, Field(max_length=200)]
 Who = Annotated[str, Field(min_length=1, max_length=100, description="Who says so.")]
 
 
@@ -31,15 +32,15 @@ class BeginGiven(Given):
 
     title: str = Field(min_length=1, max_length=200)
     by: Who
-    devices: list[str] = Field([], max_length=1_000)
-    keys: list[str] = Field([], max_length=20_000)
+    devices: list[Text] = Field([], max_length=1_000)
+    keys: list[Text] = Field([], max_length=20_000)
 
 
 class FindingGiven(Given):
     """What a person says of a point, looking at the plant."""
 
     by: Who
-    expected: float | str | None = Field(None, description="What the plant shows.")
+    expected: float | Text | None = Field(None, description="What the plant shows.")
     tolerance: float | None = Field(None, ge=0, allow_inf_nan=False, description="Else usual.")
     verdict: Verdict | None = Field(None, description="pass, fail, na; else the numbers decide.")
     note: str = Field("", max_length=1_000)
@@ -91,6 +92,12 @@ class ItemTold(BaseModel):
     record: RecordTold | None
 
 
+class RecordList(BaseModel):
+    """All tests of a point, oldest first."""
+
+    records: list[RecordTold]
+
+
 class CheckOutList(BaseModel):
     """Check-outs, newest first."""
 
@@ -139,6 +146,13 @@ async def record(number: Number, key: Key, given: FindingGiven, here: Here) -> R
     """Record what was found of a point, with what the gateway shows of it at this moment."""
     finding = Finding(given.by, given.expected, given.tolerance, given.verdict, given.note)
     return _record(await here.tools.checkouts.record(number, key, finding))
+
+
+@router.get("/{number}/records/{key:path}", dependencies=[VIEWER])
+async def records(number: Number, key: Key, here: Here) -> RecordList:
+    """List all that was recorded of a point."""
+    found = await here.tools.checkouts.history(number, key)
+    return RecordList(records=[_record(one) for one in found])
 
 
 @router.post("/{number}/close", dependencies=[TECHNICIAN])

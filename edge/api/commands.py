@@ -20,6 +20,7 @@ router = APIRouter(prefix="/api/v1", tags=["commands"])
 
 Id = Annotated[str, Path(pattern=rf"^[0-9a-f]{{{2 * ID_BYTES}}}$")]
 Before = Annotated[int, Query(ge=1, le=NEWEST, description="For paging.")]
+Text = Annotated[str, Field(max_length=1_000)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
@@ -27,7 +28,7 @@ class CommandGiven(Given):
     """A write that a person on site asks for."""
 
     point: str = Field(min_length=1, max_length=KEY_LENGTH)
-    value: float | str | None = Field(description="null gives the point back.")
+    value: float | Text | None = Field(description="null gives the point back.")
     actor: str = Field(min_length=1, max_length=100, description="Who asks.")
     reason: str = Field("", max_length=200, description="Why.")
     priority: int | None = Field(None, ge=1, le=HAND, description="1 to 8; usually 8.")

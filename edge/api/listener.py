@@ -24,12 +24,12 @@ from edge.api.context import Context
 from edge.api.door import Door
 from edge.enrolment import Identity
 from edge.field.tools import field_tools
+from edge.local_api import SOCKET_FILE
 from edge.parts import Parts
 from edge.serving import GRACE_S, listener_at, serving
 from edge.settings import ApiSettings, GatewayConfig
 from shared.logs import get
 
-SOCKET_FILE: Final = "api.sock"
 MOST_CONNECTIONS: Final = 64
 REQUEST_S: Final = 15.0
 """How long a connection may take to send the head of a request."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx2
 
-from edge.api.listener import SOCKET_FILE, api_serving
+from edge.api.listener import api_serving
 from edge.enrolment import Identity
+from edge.local_api import SOCKET_FILE
 from edge.parts import Parts
 from edge.settings import load
 from edge.uplink import Uplink

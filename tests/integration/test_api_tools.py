@@ -14,6 +14,7 @@ from tests.integration.api_kit import API, ServedGateway, code_of, served
 from tests.integration.outbox_kit import no_open_outbox
 from tests.integration.twin_kit import until
 from tests.servers.modbus import HOST, RegisterServer
+from tests.servers.opcua import OpcuaServer
 from tests.servers.ports import ports_in_a_row
 
 pytestmark = pytest.mark.usefixtures(no_open_outbox.__name__)
@@ -93,16 +94,41 @@ async def test_the_decode_matrix_reads_a_number_in_every_way(gateway: ServedGate
     assert len({one["source"]["type"] for one in told["candidates"]}) >= 5
 
 
-async def test_what_cannot_be_browsed_says_so(gateway: ServedGateway) -> None:
+async def test_a_device_without_models_cannot_be_browsed_and_says_so(
+    gateway: ServedGateway,
+) -> None:
     begun = await gateway.technician.post(f"{API}/browse", json={"device": "room"})
-    if begun.status_code == 201:
-        session = begun.json()["session"]
-        looked = await gateway.technician.post(f"{API}/browse/{session}", json={})
-        assert looked.status_code == 200
-        assert (await gateway.technician.delete(f"{API}/browse/{session}")).status_code == 204
-    else:
-        assert code_of(begun) in {"options_wrong", "device_away", "device_refused"}
+    assert code_of(begun) == "device_refused"
+    assert "SunSpec" in begun.text
     gone = await gateway.technician.post(f"{API}/browse/none", json={})
+    assert code_of(gone) == "not_found"
+
+
+async def test_a_server_is_browsed_folder_by_folder_in_a_session(gateway: ServedGateway) -> None:
+    opcua = OpcuaServer()
+    await opcua.start()
+    try:
+        await walked(gateway, opcua)
+    finally:
+        await opcua.close()
+
+
+async def walked(gateway: ServedGateway, opcua: OpcuaServer) -> None:
+    client = gateway.technician
+    given = {"driver": "opcua", "options": {"url": opcua.url}}
+    begun = await client.post(f"{API}/browse", json=given)
+    assert begun.status_code == 201, begun.text
+    page = begun.json()
+    session = page["session"]
+    folder = next(one for one in page["nodes"] if one["name"] == "Server")
+    deeper = await client.post(f"{API}/browse/{session}", json={"parent": folder["id"]})
+    assert deeper.json()["nodes"]
+    wrong = await client.post(f"{API}/browse/{session}", json={"parent": "nonsense"})
+    assert code_of(wrong) == "options_wrong"
+    assert opcua.connections == 1
+    assert (await client.delete(f"{API}/browse/{session}")).status_code == 204
+    await until(lambda: opcua.connections == 0)
+    gone = await client.post(f"{API}/browse/{session}", json={})
     assert code_of(gone) == "not_found"
 
 
