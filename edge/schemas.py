@@ -6,6 +6,7 @@ protocol does not keep those of the others in memory. What was learnt is kept fo
 
 import asyncio
 import json
+import os
 import sys
 from importlib.metadata import distributions
 from typing import Any, Final
@@ -17,6 +18,9 @@ from shared.errors import OptionsWrong
 from shared.logs import get
 
 LONGEST_S: Final = 120.0
+NICE: Final = 15
+"""Loading every driver takes a while: readings come first."""
+
 MOST_BYTES: Final = 8 * 1024 * 1024
 
 _log = get("schemas")
@@ -81,5 +85,15 @@ def described() -> dict[str, Any]:
     return found
 
 
+def _tell() -> None:
+    """Write the descriptions to the gateway that asked; quietly if that was killed meanwhile."""
+    os.nice(NICE)
+    try:
+        sys.stdout.write(json.dumps(described()))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(described()))
+    _tell()

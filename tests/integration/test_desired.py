@@ -1,6 +1,8 @@
 """Desired and reported: what central wants, what was changed on site, and who wins."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -339,3 +341,15 @@ async def test_all_drivers_are_described_once_and_remembered(
         twin = await Twin.opened(tmp_path, None, CLOCK)
         assert await schemas.all_schemas(twin.secrets.store) == kept
         await twin.close()
+
+
+async def test_a_description_that_nobody_takes_ends_quietly() -> None:
+    taken, told = os.pipe()
+    learning = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "edge.schemas", stdout=told, stderr=asyncio.subprocess.PIPE
+    )
+    for end in (taken, told):  # as a gateway that was killed
+        os.close(end)
+    async with asyncio.timeout(60):
+        _, said = await learning.communicate()
+    assert (learning.returncode, said) == (0, b"")
