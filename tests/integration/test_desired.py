@@ -108,7 +108,7 @@ async def test_what_central_wants_is_put_in_force_and_reported(
         assert sections["drivers"]["modbus"] == {}
         await gw.gateway.polled(works.device("a"), works.device("b"))
         central.cut()
-        await until(lambda: central.sessions == 2)
+        await until(lambda: len(central.of(link.Hello)) == 2)
         assert [one.config_revision for one in central.of(link.Hello)] == [0, 3]
 
 
