@@ -59,6 +59,12 @@ class _Board:
         self._quality = np.zeros(count, np.uint16)
         self._observed_at = np.zeros(count, np.int64)
         self._texts: dict[int, str] = {}
+        self._places: dict[str, int] = {}
+
+    def place(self, key: str) -> int | None:
+        if not self._places:  # made for the first who asks: most gateways never need it
+            self._places = {one.point.key: at for at, one in enumerate(self.device.points)}
+        return self._places.get(key)
 
     def take(self, columns: Columns, now_s: float) -> None:
         at = columns.series
@@ -179,8 +185,7 @@ class LiveValues:
     def value(self, device: str, key: str) -> LiveValue | None:
         """Give the last reading of one point; None where there is none."""
         board = self._boards.get(device)
-        points = () if board is None else board.device.points
-        at = next((at for at, one in enumerate(points) if one.point.key == key), None)
+        at = None if board is None else board.place(key)
         if board is None or at is None or not board.taken[at]:
             return None
         return next(board.told(np.array([at])))

@@ -301,13 +301,13 @@ class Twin:
             problems = await asyncio.to_thread(self.check, document)
             if problems:
                 raise ConfigRefused(problems)
-            document = await asyncio.to_thread(self.secrets.concealed, plain(document))
-            before = self.current.head
-            if hash_of(document) == before.hash:
+            document = await asyncio.to_thread(lambda: self.secrets.concealed(plain(document)))
+            before, digest = self.current.head, await asyncio.to_thread(hash_of, document)
+            if digest == before.hash:
                 return await self._based_on(central)
             head = replace(
                 head,
-                hash=hash_of(document),
+                hash=digest,
                 at_us=self.clock.now_us(),
                 previous=before.number,
                 central=before.central if central is None else central,

@@ -15,7 +15,6 @@ from edge.api.documents import changed, device_at, points_in
 from edge.api.problems import ApiProblem
 from edge.api.readings import ReadingTold, reading
 from edge.api.revisions import Base, Given, RevisionTold
-from edge.live import LiveValue
 from shared.model import KEY_LENGTH
 
 router = APIRouter(prefix="/api/v1/points", tags=["points"])
@@ -59,14 +58,13 @@ async def list_points(
 ) -> PointPage:
     """List points."""
     revisions.tag(response, here)
-    start = _place(cursor)
+    start, text = _place(cursor), search.lower()
     found = [
         (name, point)
         for name, point in points_in(here.twin.current.document)
-        if device in {"", name} and search.lower() in point["key"].lower()
+        if device in {"", name} and text in point["key"].lower()
     ]
-    values = {(one.device, one.key): one for one in _values(here, device)}
-    page = [_point(name, point, values) for name, point in islice(found, start, start + limit)]
+    page = [_point(here, name, point) for name, point in islice(found, start, start + limit)]
     end = start + limit
     cursor_told = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(found) else None
     return PointPage(points=page, cursor=cursor_told, total=len(found))
@@ -76,9 +74,7 @@ async def list_points(
 async def one_point(key: Key, here: Here, response: Response) -> PointTold:
     """Give a point."""
     revisions.tag(response, here)
-    name, point = _found(here, key)
-    value = here.parts.collector.live.value(name, key)
-    return _point(name, point, {} if value is None else {(name, key): value})
+    return _point(here, *_found(here, key))
 
 
 @router.put("/{key:path}", dependencies=[TECHNICIAN])
@@ -133,12 +129,8 @@ def _found(here: Here, key: str) -> tuple[str, dict[str, Any]]:
     raise ApiProblem("not_found", f"There is no point {key!r}.")
 
 
-def _values(here: Here, device: str) -> list[LiveValue]:
-    return here.parts.collector.live.values(device or None)
-
-
-def _point(name: str, point: dict[str, Any], values: dict[tuple[str, str], LiveValue]) -> PointTold:
-    value = values.get((name, point["key"]))
+def _point(here: Here, name: str, point: dict[str, Any]) -> PointTold:
+    value = here.parts.collector.live.value(name, point["key"])
     told = None if value is None else reading(value)
     return PointTold(key=point["key"], device=name, point=point, reading=told)
 
@@ -147,6 +139,9 @@ def _place(cursor: str) -> int:
     if not cursor:
         return 0
     try:
-        return int(base64.urlsafe_b64decode(cursor.encode("ascii", "strict")).decode("ascii")[:12])
-    except (ValueError, binascii.Error) as error:
-        raise ApiProblem("bad_request", "This cursor is none of this list: begin again.") from error
+        text = base64.urlsafe_b64decode(cursor.encode("ascii", "strict")).decode("ascii")[:12]
+    except (ValueError, binascii.Error):
+        text = ""
+    if not text.isdecimal():
+        raise ApiProblem("bad_request", "This cursor is none of this list: begin again.")
+    return int(text)

@@ -7,10 +7,11 @@ from fastapi import Depends, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.api.access import Caller
-from edge.api.context import Context
+from edge.api.context import Context, Here
 from edge.api.problems import ApiProblem
 from edge.api.words import Moment, moment
 from edge.config_store import Head, Revision
+from edge.twin import Conflict
 
 _ETAG: Final = re.compile(r'(?:W/)?"(\d{1,15})"')
 
@@ -34,6 +35,7 @@ class RevisionTold(BaseModel):
 
 
 def base_of(
+    here: Here,
     if_match: Annotated[
         str, Header(max_length=100, description='The revision a change is made for: `"7"`.')
     ] = "",
@@ -45,7 +47,12 @@ def base_of(
     found = _ETAG.fullmatch(if_match.strip())
     if found is None:
         raise ApiProblem("revision_needed", 'If-Match is one revision in quotes, such as "7".')
-    return int(found[1])
+    base = int(found[1])
+    current = here.twin.current.number
+    if base != current:
+        # Also one that is yet to come: what is made now of this document is not made of that one.
+        raise Conflict(base, current)
+    return base
 
 
 Base = Annotated[int, Depends(base_of)]

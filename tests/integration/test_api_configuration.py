@@ -50,6 +50,28 @@ async def test_a_change_needs_the_revision_it_is_made_for(gateway: ServedGateway
     assert len(second["document"]["devices"]) == 1
 
 
+async def test_a_guess_at_the_next_revision_undoes_no_change_that_is_under_way(
+    gateway: ServedGateway, works: Works
+) -> None:
+    client, twin = gateway.technician, gateway.parts.twin
+    first = {**device("c"), "reason": "first"}
+    del first["name"]
+    headers = {"If-Match": f'"{twin.current.number}"'}
+    guess = {"If-Match": f'"{twin.current.number + 1}"'}
+    answers = await asyncio.gather(
+        client.put(f"{API}/devices/c", json=first, headers=headers),
+        client.put(f"{API}/policies", json={"policies": {}}, headers=guess),
+    )
+    assert [one.status_code for one in answers] == [200, 412]
+    assert [one.name for one in twin.devices] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("cursor", ["LTU=", "MS41", "x", "ä"])
+async def test_a_cursor_of_another_list_is_refused(gateway: ServedGateway, cursor: str) -> None:
+    answer = await gateway.technician.get(f"{API}/points", params={"cursor": cursor})
+    assert code_of(answer) == "bad_request"
+
+
 async def test_a_wrong_document_changes_nothing_and_every_place_is_named(
     gateway: ServedGateway,
 ) -> None:

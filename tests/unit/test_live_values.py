@@ -1,6 +1,7 @@
 """Live values: the newest of every point, and watchers that are told what they missed."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -21,6 +22,16 @@ def test_the_last_reading_of_each_point_is_kept() -> None:
     told = {one.key: (one.value, one.observed_at) for one in live.values()}
     assert told == {"d/p0": (4.0, 9), "d/p1": (2.0, 5)}
     assert live.values("other") == []
+
+
+def test_many_values_are_found_by_their_keys_at_once() -> None:
+    live, device = LiveValues(), FakeDevice(points=20_000).device("d")
+    live.take(device, columns(*((at, float(at)) for at in range(20_000))))
+    began_s = time.perf_counter()
+    found = [live.value("d", f"d/p{at}") for at in range(20_000)]
+    assert [one.value for one in found if one is not None] == [float(at) for at in range(20_000)]
+    assert live.value("d", "d/p20000") is None
+    assert time.perf_counter() - began_s < 5.0  # one after the other it took a minute
 
 
 def test_a_text_leaves_with_the_reading_that_replaces_it() -> None:
