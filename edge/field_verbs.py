@@ -74,7 +74,7 @@ def scan(
     driver: Annotated[str, typer.Argument(help="bacnet, modbus, opcua, …")],
     values: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Where to look: host=192.0.2.0/24; may be repeated."),
+        typer.Option("--set", help="Where to look: hosts=[192.0.2.0/24]; may be repeated."),
     ] = None,
     config: Config = CONFIG,
     as_json: AsJson = False,

@@ -31,8 +31,10 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 def register(app: typer.Typer) -> None:
     """Add the commands to the gateway's command line."""
     app.command("import")(import_points)
-    for command in (points, export, write, release, logs):
+    for command in (points, export, release, logs):
         app.command()(command)
+    # Else a value below zero would be taken for an option.
+    app.command(context_settings={"ignore_unknown_options": True})(write)
     app.add_typer(checkouts, name="checkout")
 
 
@@ -268,6 +270,8 @@ def _written(file: Path, data: bytes) -> None:
             target.write(data)
     except FileExistsError:
         fail(f"{file} is there already: choose another name", 1)
+    except OSError as error:
+        fail(error, 1)
     typer.echo(f"{file}: {len(data):,} bytes")
 
 

@@ -18,7 +18,7 @@ class Tolerance:
 
     def at(self, expected: float) -> float:
         """Tell the distance that is allowed at a value."""
-        return max(self.absolute, abs(expected) * self.percent / 100)
+        return max(self.absolute, abs(expected) / 100 * self.percent)
 
 
 OTHERWISE: Final = Tolerance(percent=5)

@@ -75,6 +75,21 @@ async def test_a_point_is_written_for_a_while_and_given_back(
     assert (code, "15m" in complaint) == (2, True)
 
 
+async def test_a_value_below_zero_is_a_value_and_no_option(gateway: ServedGateway) -> None:
+    code, said, complaint = await spine_edge(gateway, "write", KEY, "-3.5", "--by", "Ada")
+    assert (code, complaint) == (1, "")
+    assert said.splitlines()[-1] == "refused: -3.5 is outside 0 to 40"
+    code, _, complaint = await spine_edge(gateway, "write", KEY, 21, "--buy", "Ada")
+    assert (code, bool(complaint)) == (2, True)
+
+
+async def test_a_file_that_cannot_be_written_is_told(
+    gateway: ServedGateway, tmp_path: Path
+) -> None:
+    code, _, complaint = await spine_edge(gateway, "export", tmp_path / "nowhere" / "points.csv")
+    assert (code, "nowhere" in complaint) == (1, True)
+
+
 async def test_log_entries_are_printed(gateway: ServedGateway) -> None:
     gateway.parts.logs.note(None, "warning", {"event": "pump hums", "level": "warning"})
     code, said, _ = await spine_edge(gateway, "logs", "--level", "warning")

@@ -62,6 +62,13 @@ def test_a_switch_is_on_or_off(expected: Any, value: float, verdict: Verdict) ->
     assert found(FAN, shows(value), expected=expected).verdict is verdict
 
 
+def test_no_number_is_so_large_that_everything_is_within_its_tolerance() -> None:
+    flow = Item("ahu/flow", "ahu", "kW", PointType.NUMBER)
+    record = found(flow, shows(200.0), expected=-1e308)
+    assert record.verdict is Verdict.FAIL
+    assert record.tolerance == pytest.approx(5e306)
+
+
 def test_a_text_is_the_expected_one_or_not() -> None:
     assert found(MODE, shows(None, "heating"), expected=" heating").verdict is Verdict.PASS
     assert found(MODE, shows(None, "cooling"), expected="heating").verdict is Verdict.FAIL
