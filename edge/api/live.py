@@ -54,7 +54,7 @@ async def live(
 
 async def _until_gone(socket: WebSocket) -> None:
     """Read until the client goes away or was closed; what it says means nothing."""
-    async for _ in socket.iter_text():
+    while (await socket.receive())["type"] != "websocket.disconnect":
         pass
 
 

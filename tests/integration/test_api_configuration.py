@@ -167,6 +167,18 @@ async def test_live_values_come_as_a_snapshot_and_then_as_they_change(
         assert message["values"][0]["quality_text"]
 
 
+async def test_what_a_watcher_says_means_nothing(gateway: ServedGateway) -> None:
+    cookie = "; ".join(f"{name}={value}" for name, value in gateway.technician.cookies.items())
+    url = gateway.url.replace("http", "ws", 1) + f"{API}/live"
+    async with connect(url, additional_headers={"Cookie": cookie}) as socket:
+        await socket.send("hello")
+        await socket.send(b"\xff\x00")
+        await (await socket.ping())
+        async with asyncio.timeout(30):
+            kinds = [json.loads(await socket.recv())["type"] for _ in range(3)]
+    assert kinds == ["snapshot", "changes", "changes"]
+
+
 async def test_a_session_that_ends_ends_its_live_values(
     gateway: ServedGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
