@@ -26,7 +26,10 @@ COOKIE: Final = "spine_edge"
 MAX_BODY: Final = 1024 * 1024
 BODY_S: Final = 30.0
 MOST_REQUESTS: Final = 16
-"""Requests that are served at once; a WebSocket counts until it is accepted."""
+"""Requests of callers that are known, served at once; WebSockets are limited as watches are."""
+
+MOST_OF_STRANGERS: Final = 8
+"""Requests of others: who is signed in is served though they leave theirs half sent."""
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _STARTS: Final = ("http.response.start", "websocket.http.response.start", "websocket.accept")
@@ -64,6 +67,9 @@ class Guard:
     is_local: bool = False
     """Whether callers come over the Unix socket: then they are the gateway's own user."""
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_REQUESTS))
+    _strangers: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(MOST_OF_STRANGERS)
+    )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, then serve it."""
@@ -101,10 +107,11 @@ class Guard:
         return name in self.house.hosts or _is_address(name)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        if self._places.locked():
-            detail = f"{MOST_REQUESTS} requests are being served: try again soon."
+        places = self._places if CALLER in scope else self._strangers
+        if places.locked():
+            detail = "As many requests as may be are being served: try again soon."
             raise ApiProblem("busy", detail, headers={"Retry-After": "1"})
-        async with self._places:
+        async with places:
             if scope["type"] == "http":
                 most = self.house.large.get(scope["path"], MAX_BODY)
                 await self.app(scope, _Body(receive, most, Headers(scope=scope)).receive, answer)

@@ -255,3 +255,23 @@ async def test_the_command_line_prints_a_link_that_signs_in(
     token = told.decode().strip().partition("#link=")[2]
     entered = await gateway.stranger.post(f"{API}/session/link", json={"token": token})
     assert entered.json()["role"] == "technician"
+
+
+async def test_strangers_that_send_half_a_request_keep_nobody_out_who_is_signed_in(
+    gateway: ServedGateway,
+) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    half = f"POST {API}/session/link HTTP/1.1\r\nHost: {host}\r\nContent-Length: 99\r\n\r\n{{"
+    opened = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+    try:
+        for _, writer in opened:
+            writer.write(half.encode())
+            await writer.drain()
+        async with asyncio.timeout(20):
+            while (other := await gateway.stranger.get("/")).status_code == 200:
+                pass
+        assert code_of(other) == "busy"
+        assert (await gateway.technician.get(f"{API}/gateway")).status_code == 200
+    finally:
+        for _, writer in opened:
+            writer.close()
