@@ -136,7 +136,7 @@ def test_what_does_not_fit_together_is_refused(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "options", [{"type": "string", "length": 2}, {"type": "int16", "scale_register": 2}]
 )
-def test_neither_is_written(options: dict[str, Any]) -> None:
+def test_no_number_is_written_to_either(options: dict[str, Any]) -> None:
     point = ModbusPointOptions.model_validate({"register": 0, **options})
-    with pytest.raises(OptionsWrong, match="is not written"):
+    with pytest.raises(OptionsWrong, match="a number is written to a number"):
         write_pdu(point, "abcd", 1.0)
