@@ -86,9 +86,10 @@ async def test_every_answer_is_stored_under_its_own_point_or_told_as_missed(
         assert gateway.outbox.index.ledger().imbalance() == 0
         found, told = await stored(gateway.outbox), await gaps(gateway.outbox)
     for nth, name in enumerate(NAMES):
-        for keys, reason, _ in told:
-            # A stop within a silence is told in the gap of the silence.
-            stops[name] += reason in TOLD and f"{name}/p" in keys.split()
+        for keys, reason, missed in told:
+            # Stops within a silence are told in the gap of the silence, with the polls it cost.
+            if reason in TOLD and f"{name}/p" in keys.split():
+                stops[name] += max(1, missed or 0)
         good = [value for _, value in found.get(f"{name}/p", []) if not math.isnan(value)]
         assert len(good) == len(set(good))
         assert sorted(good) == good
